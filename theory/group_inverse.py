@@ -1,0 +1,120 @@
+"""The group inverse A^# of a generator, and what follows from it: sensitivities, the certificate, the spectral gap.
+
+A^# is the only matrix with A A^# A = A, A^# A A^# = A^#, A A^# = A^# A; the last product is I − p 1ᵀ, with p = p_st (Meyer,
+*SIAM Review* 17, 1975, 443; Campbell & Meyer, *Generalized Inverses of Linear Transformations*, 1979, ch. 8). It is not the
+Moore-Penrose inverse. With any w, 1ᵀw != 0, B = A − w1ᵀ is invertible and M = B⁻¹ acts as A^# on vectors of sum zero, up to
+a multiple of p; w = c p makes the two equal there, with c a rate, so that the result scales as 1/time whatever the unit.
+
+On metastable chains (slowest rate far below the others) A^# is large, 1/gap, and rounding in the inverse grows with it: the
+`certificate` measures its own inverse and widens, up to the trivial bound, rather than claim more than it can prove.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from theory.generator import as_real_tensor, check_generator
+from theory.stationary import stationary_distribution
+
+
+def group_inverse(A: Any) -> Tensor:
+    """A^#[..., n, n] = (A − c p1ᵀ)⁻¹ + p1ᵀ/c of a generator A[..., n, n]; differentiable to any order.
+
+    Raises `GeneratorError` where A is not a generator and `NotUniqueError` where it has several recurrent classes.
+    Source: Campbell & Meyer 1979, thm 8.2.1 adapted to generators; c is the largest exit rate.
+    """
+    A = as_real_tensor(A)
+    p = stationary_distribution(A)
+    c = _rate(A)
+    rank_one = p[..., :, None].expand(A.shape)
+    return torch.linalg.inv(A - c * rank_one) + rank_one / c
+
+
+def solve_sum_zero(A: Tensor, v: Tensor, p: Tensor | None = None) -> Tensor:
+    """A^# v [..., n] for v[..., n] of sum zero: the only sum-zero solution of A z = v. `p` is p_st(A), if it is at hand.
+
+    By LU factors and not `torch.linalg.solve`, whose second forward derivative is silently wrong (PyTorch issue 192540).
+    """
+    p = stationary_distribution(A) if p is None else p
+    factors, pivots = torch.linalg.lu_factor(A - _rate(A) * p[..., :, None])
+    return torch.linalg.lu_solve(factors, pivots, v[..., :, None])[..., 0]
+
+
+def sensitivity(A: Any, dA: Tensor) -> Tensor:
+    """Dp_st[dA] = −A^# dA p [..., n]: how p_st moves when A[..., n, n] moves along dA, whose columns sum to zero.
+
+    Raises `ValueError` where a column of dA does not sum to zero within rounding. Source: Meyer, *SIAM J. Matrix Anal.
+    Appl.* 15 (1994) 715. Accurate where A is well conditioned; on metastable chains differentiate `stationary_distribution`.
+    """
+    A = as_real_tensor(A)
+    sums = dA.sum(-2).abs()
+    tolerance = 4 * dA.shape[-1] * torch.finfo(dA.dtype).eps * dA.abs().sum(-2)
+    if bool((sums > tolerance).any()):
+        raise ValueError(f"the columns of dA must sum to zero; the largest sum is {float(sums.max()):.3g}")
+    p = stationary_distribution(A)
+    return -solve_sum_zero(A, (dA @ p[..., None])[..., 0], p)
+
+
+def certificate(A: Any, q: Any) -> Tensor:
+    """An upper bound [...] on TV(q, p_st) that needs no p_st, for A[..., n, n] and q[..., n] with 1ᵀq = 1 (they broadcast).
+
+    With B = A − w1ᵀ, M its computed inverse and E = I − MB: q − p = (I − E)⁻¹ M A q. Hence, with r = A q and δ the rounding in
+    r, the smaller of ½ τ (‖r‖₁ + ‖δ‖₁) and ½ (‖M r‖₁ + ‖ |M| δ ‖₁), over 1 − ‖E‖₁; τ = max_ij ½‖M(e_i − e_j)‖₁ (Seneta, *Adv.
+    Appl. Probab.* 20 (1988) 228, for the coefficient of ergodicity). Never above the trivial bound ½(‖q‖₁ + 1), which is 1 for a
+    probability vector and is what remains when rounding makes M meaningless.
+
+    Raises `GeneratorError` where A is not a generator, `ValueError` where q is not finite or does not sum to one.
+    """
+    A = as_real_tensor(A)
+    check_generator(A)
+    q = as_real_tensor(q, "q").to(A)
+    n = A.shape[-1]
+    if q.ndim == 0 or q.shape[-1] != n:
+        raise ValueError(f"q must be [..., {n}] for A of shape {tuple(A.shape)}; got {tuple(q.shape)}")
+    unit = 0.5 * torch.finfo(A.dtype).eps
+    mass_error = (q.sum(-1) - 1).abs()
+    mass_rounding = n * unit * q.abs().sum(-1)
+    bad = ~(mass_error <= 16 * mass_rounding + 16 * unit)  # also true where q is NaN
+    if bool(bad.any()):
+        raise ValueError(
+            f"q must be finite and sum to 1; one of its vectors sums to 1 + {float((q.sum(-1) - 1)[bad][0]):.6g}"
+        )
+    c = _rate(A)
+    B = A - c / n
+    M, info = torch.linalg.inv_ex(B)
+    M = torch.where((info == 0)[..., None, None], M, torch.full_like(M, torch.nan))
+    size_MB = (M.abs() @ B.abs()).sum(-2).amax(-1)
+    identity = torch.eye(n, dtype=A.dtype, device=A.device)
+    defect = (identity - M @ B).abs().sum(-2).amax(-1) + (n + 2) * unit * size_MB
+    tau = 0.5 * torch.cdist(M.mT.contiguous(), M.mT.contiguous(), p=1.0).amax((-2, -1))
+    residual = (A @ q[..., None])[..., 0]
+    rounding = n * unit * (A.abs() @ q.abs()[..., None])[..., 0]
+    by_norm = tau * (residual.abs().sum(-1) + rounding.sum(-1))
+    by_vector = (M @ residual[..., None])[..., 0].abs().sum(-1) + (M.abs() @ rounding[..., None])[..., 0].sum(-1)
+    # A q is exactly the image of q − p only for 1ᵀq = 1: what is missing of that is added, M w = −p having norm 1.
+    bound = 0.5 * (torch.minimum(by_norm, by_vector) / (1 - defect) + mass_error + mass_rounding)
+    trivial = (0.5 * (q.abs().sum(-1) + 1)).expand(bound.shape)
+    proven = (defect < 1) & torch.isfinite(bound)
+    return torch.where(proven, torch.minimum(bound, trivial), trivial)
+
+
+def spectral_gap(A: Any) -> Tensor:
+    """min −Re λ over the eigenvalues λ != 0 of A[..., n, n]: the rate [...] at which ṗ = A p relaxes; inf for n = 1.
+
+    Accurate to about n η ‖A‖₁ in absolute terms: a gap below that is rounding. Raises `GeneratorError`.
+    """
+    A = as_real_tensor(A)
+    check_generator(A)
+    if A.shape[-1] == 1:
+        return torch.full_like(A[..., 0, 0], torch.inf)
+    real = torch.linalg.eigvals(A).real.sort(-1, descending=True).values
+    return -real[..., 1]
+
+
+def _rate(A: Tensor) -> Tensor:
+    """The largest exit rate [..., 1, 1], the natural unit of A; 1 for the 1 × 1 generator, whose only rate is zero."""
+    largest = A.detach().diagonal(dim1=-2, dim2=-1).abs().amax(-1)
+    return torch.where(largest > 0, largest, torch.ones_like(largest))[..., None, None]
