@@ -15,8 +15,10 @@ from theory.errors import (
 from theory.fast_slow import FastSlowSystem
 from theory.generator import check_generator, from_rates, from_row_convention, recurrent_classes
 from theory.group_inverse import certificate, group_inverse, sensitivity, solve_sum_zero, spectral_gap
+from theory.slow_manifold import first_order, invariance_residual, slow_manifold
 from theory.stationary import stationary_distribution
 from theory.systems import get_system, list_systems
+from theory.token_clock import TokenBlocks, predicted_gap, token_clock
 
 __all__ = [
     "FastSlowSystem",
@@ -26,17 +28,23 @@ __all__ = [
     "NumericalError",
     "SimulationError",
     "Status",
+    "TokenBlocks",
     "certificate",
     "check_generator",
+    "first_order",
     "from_rates",
     "from_row_convention",
     "get_system",
     "group_inverse",
+    "invariance_residual",
     "list_systems",
+    "predicted_gap",
     "recurrent_classes",
     "sensitivity",
+    "slow_manifold",
     "solve_sum_zero",
     "spectral_gap",
     "stationary_distribution",
+    "token_clock",
     "total_variation",
 ]

@@ -1,7 +1,7 @@
 """The exceptions of the package and the ways a computation can end.
 
-Bad input raises an error derived from `ValueError`, a numerical failure one derived from `RuntimeError`. A trajectory that
-ends early is not an exception by itself: its `Status` says how it ended, and `throw=True` turns a bad one into a
+Bad input raises an error derived from `ValueError`, a numerical failure one derived from `RuntimeError`. A trajectory
+that ends early is not an exception by itself: its `Status` says how it ended, and `throw=True` turns a bad one into a
 `SimulationError` that still carries the partial result.
 """
 
@@ -24,7 +24,8 @@ class NotUniqueError(GeneratorError):
 
 
 class FastSlowSystemError(ValueError):
-    """A user's fast-slow system returned something of the wrong shape, dtype or device; the message names A or g and y."""
+    """A user's fast-slow system returned something of the wrong shape, dtype or device; the message names A or g and
+    y."""
 
 
 class NumericalError(RuntimeError):

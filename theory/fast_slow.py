@@ -1,9 +1,9 @@
 """The fast-slow system: ε dx/dt = A(y) x, dy/dt = g(x, y), with y in a stated box.
 
-x[..., n] is a probability vector (the fast state), y[..., m] the slow variable. `generator` maps y[..., m] to A[..., n, n] in
-column convention and `slow` maps (x, y) to dy/dt[..., m]; both are torch functions over any leading batch shape. The box
-[low, high] is where y is meant to live: trajectories that leave it are reported, and the headline draws its test points
-from it.
+x[..., n] is a probability vector (the fast state), y[..., m] the slow variable. `generator` maps y[..., m] to A[...,
+n, n] in column convention and `slow` maps (x, y) to dy/dt[..., m]; both are torch functions over any leading batch
+shape. The box [low, high] is where y is meant to live: trajectories that leave it are reported, and the headline
+draws its test points from it.
 
 A built-in system also carries what is known of it exactly (its closed-form p_st(y), its spectral gap, whether it has
 detailed balance), so that a test can hold the general algorithms against it.
@@ -34,7 +34,8 @@ class FastSlowSystem:
     reversible: whether detailed balance holds for every y in the box (None: not stated).
     remarks: what a user should know before reading its numbers (time unit, where it relaxes, the source).
 
-    Raises `FastSlowSystemError` for sizes below one, a box that is not finite or not low < high, or callables that are not.
+    Raises `FastSlowSystemError` for sizes below one, a box that is not finite or not low < high, or callables that
+    are not.
     """
 
     generator: Callable[[Tensor], Tensor]

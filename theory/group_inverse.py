@@ -1,12 +1,14 @@
 """The group inverse A^# of a generator, and what follows from it: sensitivities, the certificate, the spectral gap.
 
-A^# is the only matrix with A A^# A = A, A^# A A^# = A^#, A A^# = A^# A; the last product is I − p 1ᵀ, with p = p_st (Meyer,
-*SIAM Review* 17, 1975, 443; Campbell & Meyer, *Generalized Inverses of Linear Transformations*, 1979, ch. 8). It is not the
-Moore-Penrose inverse. With any w, 1ᵀw != 0, B = A − w1ᵀ is invertible and M = B⁻¹ acts as A^# on vectors of sum zero, up to
-a multiple of p; w = c p makes the two equal there, with c a rate, so that the result scales as 1/time whatever the unit.
+A^# is the only matrix with A A^# A = A, A^# A A^# = A^#, A A^# = A^# A; the last product is I − p 1ᵀ, with p = p_st
+(Meyer, *SIAM Review* 17, 1975, 443; Campbell & Meyer, *Generalized Inverses of Linear Transformations*, 1979, ch. 8).
+It is not the Moore-Penrose inverse. With any w, 1ᵀw != 0, B = A − w1ᵀ is invertible and M = B⁻¹ acts as A^# on
+vectors of sum zero, up to a multiple of p; w = c p makes the two equal there, with c a rate, so that the result
+scales as 1/time whatever the unit.
 
-On metastable chains (slowest rate far below the others) A^# is large, 1/gap, and rounding in the inverse grows with it: the
-`certificate` measures its own inverse and widens, up to the trivial bound, rather than claim more than it can prove.
+On metastable chains (slowest rate far below the others) A^# is large, 1/gap, and rounding in the inverse grows with
+it: the `certificate` measures its own inverse and widens, up to the trivial bound, rather than claim more than it can
+prove.
 """
 
 from __future__ import annotations
@@ -34,9 +36,11 @@ def group_inverse(A: Any) -> Tensor:
 
 
 def solve_sum_zero(A: Tensor, v: Tensor, p: Tensor | None = None) -> Tensor:
-    """A^# v [..., n] for v[..., n] of sum zero: the only sum-zero solution of A z = v. `p` is p_st(A), if it is at hand.
+    """A^# v [..., n] for v[..., n] of sum zero: the only sum-zero solution of A z = v. `p` is p_st(A), if it is at
+    hand.
 
-    By LU factors and not `torch.linalg.solve`, whose second forward derivative is silently wrong (PyTorch issue 192540).
+    By LU factors and not `torch.linalg.solve`, whose second forward derivative is silently wrong (PyTorch issue
+    192540).
     """
     p = stationary_distribution(A) if p is None else p
     factors, pivots = torch.linalg.lu_factor(A - _rate(A) * p[..., :, None])
@@ -47,7 +51,8 @@ def sensitivity(A: Any, dA: Tensor) -> Tensor:
     """Dp_st[dA] = −A^# dA p [..., n]: how p_st moves when A[..., n, n] moves along dA, whose columns sum to zero.
 
     Raises `ValueError` where a column of dA does not sum to zero within rounding. Source: Meyer, *SIAM J. Matrix Anal.
-    Appl.* 15 (1994) 715. Accurate where A is well conditioned; on metastable chains differentiate `stationary_distribution`.
+    Appl.* 15 (1994) 715. Accurate where A is well conditioned; on metastable chains differentiate
+    `stationary_distribution`.
     """
     A = as_real_tensor(A)
     sums = dA.sum(-2).abs()
@@ -59,12 +64,13 @@ def sensitivity(A: Any, dA: Tensor) -> Tensor:
 
 
 def certificate(A: Any, q: Any) -> Tensor:
-    """An upper bound [...] on TV(q, p_st) that needs no p_st, for A[..., n, n] and q[..., n] with 1ᵀq = 1 (they broadcast).
+    """An upper bound [...] on TV(q, p_st) that needs no p_st, for A[..., n, n] and q[..., n] with 1ᵀq = 1 (they
+    broadcast).
 
-    With B = A − w1ᵀ, M its computed inverse and E = I − MB: q − p = (I − E)⁻¹ M A q. Hence, with r = A q and δ the rounding in
-    r, the smaller of ½ τ (‖r‖₁ + ‖δ‖₁) and ½ (‖M r‖₁ + ‖ |M| δ ‖₁), over 1 − ‖E‖₁; τ = max_ij ½‖M(e_i − e_j)‖₁ (Seneta, *Adv.
-    Appl. Probab.* 20 (1988) 228, for the coefficient of ergodicity). Never above the trivial bound ½(‖q‖₁ + 1), which is 1 for a
-    probability vector and is what remains when rounding makes M meaningless.
+    With B = A − w1ᵀ, M its computed inverse and E = I − MB: q − p = (I − E)⁻¹ M A q. Hence, with r = A q and δ the
+    rounding in r, the smaller of ½ τ (‖r‖₁ + ‖δ‖₁) and ½ (‖M r‖₁ + ‖ |M| δ ‖₁), over 1 − ‖E‖₁; τ = max_ij ½‖M(e_i −
+    e_j)‖₁ (Seneta, *Adv. Appl. Probab.* 20 (1988) 228, for the coefficient of ergodicity). Never above the trivial
+    bound ½(‖q‖₁ + 1), which is 1 for a probability vector and is what remains when rounding makes M meaningless.
 
     Raises `GeneratorError` where A is not a generator, `ValueError` where q is not finite or does not sum to one.
     """

@@ -1,0 +1,122 @@
+"""The token clock: P fast steps, one block mean, one slow step. The discrete fast-slow system that a network runs.
+
+In block k, with y_k held: x <- K x for t = 1 … P, K = e^{hA(y_k)} or I + hA(y_k); x̄_k is the mean of the P states;
+then y_{k+1} = y_k + h g(x̄_k, y_k). A block lasts P h in fast time and h in slow time, so their ratio is ε = 1/P by
+construction: pooling over P tokens is what makes the slow path slow.
+
+Where the 1/P comes from: a settled block starts at p_st(y_{k−1}) and ends exponentially close to p_st(y_k). Only the
+*mean* still remembers its start, with weight 1/P. Hence the leading term of the gap (`predicted_gap`),
+
+    x̄_k − p_st(y_k) = (1/P) K (I − K)^# [p_st(y_{k−1}) − p_st(y_k)] + O(e^{−Phλ}),    λ = spectral gap of A(y_k),
+
+which tends to ε φ₁(y) of the continuous system as h → 0 and differs from it at order h.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from theory.block_mean import block_mean, inverse_of_one_minus, propagator
+from theory.errors import Status
+from theory.fast_slow import FastSlowSystem
+from theory.stationary import stationary_distribution
+
+
+@dataclass(frozen=True)
+class TokenBlocks:
+    """What K blocks produced; k counts blocks from 0.
+
+    y[..., k, m]: the slow state held in block k. mean[..., k, n]: its block mean. x[..., k, n]: the fast state at its
+    end.
+    status: SUCCESS, or LEFT_DOMAIN where some y left the system's box; `inside[..., k]` says which and when.
+    """
+
+    y: Tensor
+    mean: Tensor
+    x: Tensor
+    inside: Tensor
+    status: Status
+
+
+def token_clock(
+    system: FastSlowSystem, x0: Any, y0: Any, *, period: int, n_blocks: int, step: float, euler: bool = False
+) -> TokenBlocks:
+    """Run `n_blocks` blocks of `period` fast steps of size `step` from x0[..., n] (on the simplex) and y0[..., m];
+    float64.
+
+    The block means come from doubling (`block_mean`): log₂ P matrix products a block, and p_st is never used.
+
+    Raises `ValueError` for a period or n_blocks below one, a step that is not positive and finite, an x0 off the
+    simplex, a y0 that is not finite, another dtype than float64, or (Euler) a step too large for the exit rates at a
+    visited y.
+    """
+    period, n_blocks, step = check_clock(period, n_blocks, step)
+    x, y = check_start(system, x0, y0)
+    held, means, ends = [], [], []
+    for _ in range(n_blocks):
+        A = system.A(y)
+        if not bool(torch.isfinite(A).all()):
+            system.check_at(y)
+        try:
+            K = propagator(A, step, euler=euler)
+        except ValueError as error:
+            worst = A.diagonal(dim1=-2, dim2=-1).amin(-1).argmin()
+            raise ValueError(f"{error} (at y = {y.reshape(-1, y.shape[-1])[worst].tolist()})") from None
+        mean, x = block_mean(K, x, period)
+        held.append(y)
+        means.append(mean)
+        ends.append(x)
+        y = y + step * system.g(mean, y)
+    y_all = torch.stack(held, -2)
+    inside = system.inside(y_all)
+    status = Status.SUCCESS if bool(inside.all()) else Status.LEFT_DOMAIN
+    return TokenBlocks(y_all, torch.stack(means, -2), torch.stack(ends, -2), inside, status)
+
+
+def predicted_gap(
+    system: FastSlowSystem, y_before: Tensor, y: Tensor, *, period: int, step: float, euler: bool = False
+) -> Tensor:
+    """The leading term [..., n] of x̄ − p_st(y) for a settled block at y[..., m] that follows one at y_before[..., m]."""
+    A = system.A(y)
+    K = propagator(A, step, euler=euler)
+    p = stationary_distribution(A)
+    z = inverse_of_one_minus(A, K, stationary_distribution(system.A(y_before)) - p, p, step, euler=euler)
+    return (K @ z[..., :, None])[..., 0] / period
+
+
+def check_clock(period: Any, n_blocks: Any, step: Any) -> tuple[int, int, float]:
+    """The three numbers of a token clock, or a `ValueError` that names the bad one."""
+    for name, value in (("period", period), ("n_blocks", n_blocks)):
+        if isinstance(value, bool) or int(value) != value or value < 1:
+            raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
+    if not (math.isfinite(step) and step > 0):
+        raise ValueError(f"step must be positive and finite, got {step!r}")
+    return int(period), int(n_blocks), float(step)
+
+
+def check_start(system: FastSlowSystem, x0: Any, y0: Any) -> tuple[Tensor, Tensor]:
+    """x0[..., n] and y0[..., m] as float64 tensors of one batch shape, or a `ValueError` that says what is wrong."""
+    x, y = torch.as_tensor(x0), torch.as_tensor(y0)
+    for name, value, size in (("x0", x, system.n_states), ("y0", y, system.n_slow)):
+        if value.dtype != torch.float64:
+            raise ValueError(
+                f"{name} has dtype {value.dtype}; simulations are float64 only: in float32 residual/ε is meaningless"
+            )
+        if value.ndim == 0 or value.shape[-1] != size:
+            raise ValueError(f"{name} must be [..., {size}] for system {system.name!r}, got {list(value.shape)}")
+        if not bool(torch.isfinite(value).all()):
+            raise ValueError(f"{name} is not finite: {value[~torch.isfinite(value)][:3].tolist()}")
+    if x.device != y.device:
+        raise ValueError(f"x0 is on {x.device} and y0 on {y.device}: put both on one device")
+    rounding = 8 * system.n_states * torch.finfo(x.dtype).eps
+    off = (x < -rounding).any(-1) | ((x.sum(-1) - 1).abs() > rounding)
+    if bool(off.any()):
+        bad = x.reshape(-1, x.shape[-1])[off.reshape(-1)][0]
+        raise ValueError(f"x0 must be a probability vector; one is {bad.tolist()}, with sum {float(bad.sum()):.17g}")
+    batch = torch.broadcast_shapes(x.shape[:-1], y.shape[:-1])
+    return x.expand(*batch, -1), y.expand(*batch, -1)
