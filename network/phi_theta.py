@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -119,7 +119,7 @@ class PhiTheta(nn.Module):
 
 def _linear(fan_in: int, fan_out: int, generator: torch.Generator | None, factory: dict[str, Any]) -> nn.Linear:
     # Drawn on the generator's own device and then moved, so that one seed gives one φ_θ on every device.
-    layer = nn.utils.skip_init(nn.Linear, fan_in, fan_out, **factory)
+    layer = cast(nn.Linear, nn.utils.skip_init(nn.Linear, fan_in, fan_out, **factory))
     source = generator.device if generator is not None else torch.device("cpu")
     bound = 1.0 / math.sqrt(fan_in)
     with torch.no_grad():
