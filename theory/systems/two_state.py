@@ -1,7 +1,8 @@
 """Two states, one slow variable: the smallest system on which every formula can be checked by hand.
 
-Rates a(y) = 1 + y for 0 -> 1 and b = 2 − y for 1 -> 0 on y in [0, 1]: p_st = (b, a)/(a + b) = (2 − y, 1 + y)/3, spectral
-gap a + b = 3. The slow variable relaxes towards the occupation of state 1: dy/dt = x₁ − y, with fixed point y = 1/2.
+Rates a(y) = 1 + y for 0 -> 1 and b = 2 − y for 1 -> 0 on y in [0, 1]: p_st = (b, a)/(a + b) = (2 − y, 1 + y)/3,
+spectral gap a + b = 3. The slow variable relaxes towards the occupation of state 1: dy/dt = x₁ − y, with fixed point
+y = 1/2.
 """
 
 from __future__ import annotations

@@ -1,0 +1,49 @@
+"""A random dense chain of any size whose log-rates are affine in y: the generic case, with nothing special about it.
+
+    A_ij(y) = (4/n) exp(B_ij + c_ij · y),    B_ij ~ N(0, 1),  c_ij ~ N(0, 1/m),   y in [−1, 1]^m,
+
+drawn once from `seed` with a generator of its own, in float64: one seed, one system, whatever the global random state is. The
+slow variables relax to a random readout, dy/dt = C x − y with |C_ij| <= 1, so the box is forward invariant whatever x
+is, also under y <- y + h g for h <= 1. Kolmogorov's criterion fails almost surely once n >= 3; two states always have
+detailed balance.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from theory.fast_slow import FastSlowSystem
+from theory.generator import from_rates
+
+
+def system(*, n_states: int = 6, n_slow: int = 3, seed: int = 0) -> FastSlowSystem:
+    """The system drawn from `seed`; raises `ValueError` for n_states < 1 or n_slow < 1 or a seed that is not an integer."""
+    for name, value, least in (("n_states", n_states, 1), ("n_slow", n_slow, 1), ("seed", seed, 0)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+    rng = torch.Generator().manual_seed(seed)
+    base = torch.randn(n_states, n_states, generator=rng, dtype=torch.float64) + math.log(4.0 / n_states)
+    slope = torch.randn(n_slow, n_states, n_states, generator=rng, dtype=torch.float64) / math.sqrt(n_slow)
+    readout = 2.0 * torch.rand(n_slow, n_states, generator=rng, dtype=torch.float64) - 1.0
+
+    def generator(y: Tensor) -> Tensor:
+        tilt = (y[..., :, None, None] * slope.to(device=y.device, dtype=y.dtype)).sum(-3)
+        return from_rates((base.to(device=y.device, dtype=y.dtype) + tilt).exp())
+
+    def slow(x: Tensor, y: Tensor) -> Tensor:
+        return (x[..., None, :] * readout.to(device=y.device, dtype=y.dtype)).sum(-1) - y
+
+    return FastSlowSystem(
+        generator=generator,
+        slow=slow,
+        n_states=n_states,
+        n_slow=n_slow,
+        low=-1.0,
+        high=1.0,
+        name="random_exponential",
+        reversible=n_states <= 2,
+        remarks=f"drawn from seed {seed}: n = {n_states}, m = {n_slow}; no closed form, nothing is known but the rates",
+    )
