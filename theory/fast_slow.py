@@ -97,7 +97,10 @@ class FastSlowSystem:
                 try:
                     check_generator(matrix)
                 except GeneratorError as error:
-                    raise GeneratorError(f"A(y) of system {self.name!r} at y = {point.tolist()}: {error}") from None
+                    where = "" if bool(self.inside(point)) else ", which lies outside the stated box"
+                    raise GeneratorError(
+                        f"A(y) of system {self.name!r} at y = {point.tolist()}{where}: {error}"
+                    ) from None
             raise
 
     def uniform(self, count: int, *, seed: int, device: torch.device | str = "cpu") -> Tensor:

@@ -1,0 +1,52 @@
+"""Where the training pairs of φ_θ come from: one source a file, found by name; its `observe` returns an `Observation`.
+
+Data never use p_st. What the theory predicts for them, `leading_term`, is a function of a system that may be another
+than the one that made the data: that is how a wrong theory is held against right data.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from theory import FastSlowSystem
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Pairs at one ε, and what is needed to judge them.
+
+    y[k, m], x[k, n]: slow states and what the fast variable was seen to be there (block mean, ODE state or
+    frequencies).
+    leading_term: system -> [k, n], the theory's leading term of x − p_st at these points.
+    continuous_term: system -> [k, n], ε φ₁, the same in the continuous-time limit.
+    settled: whether the start value is forgotten at every point; `why_not` says what is missing.
+    notes: what a reader should know (trajectories set aside, …). sampling_tv: expected TV of sampling, 0 if noise-free.
+    """
+
+    y: Tensor
+    x: Tensor
+    leading_term: Callable[[FastSlowSystem], Tensor]
+    continuous_term: Callable[[FastSlowSystem], Tensor]
+    settled: bool
+    why_not: str = ""
+    notes: list[str] = field(default_factory=list)
+    sampling_tv: float = 0.0
+
+
+def list_observers() -> list[str]:
+    """The names that `get_observer` takes, from the file names."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def get_observer(name: str) -> Callable[..., Observation]:
+    """observe(system, period, *, step, kernel, count, seed, device) of the source `name`; `ValueError` if there is none."""
+    if name not in list_observers():
+        raise ValueError(f"unknown observation {name!r}; there are {', '.join(list_observers())}")
+    return importlib.import_module(f"{__name__}.{name}").observe

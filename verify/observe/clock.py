@@ -1,0 +1,96 @@
+"""Pairs from the token clock: (y_k, x̄_k), the slow state held in the last block and the mean of the fast states in
+it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from theory import FastSlowSystem, first_order, predicted_gap, spectral_gap, token_clock
+from verify.observe import Observation
+
+BLOCKS = 8
+SETTLED_IN_BLOCK = 8.0  # P h λ: the block itself forgets its start, e^{-8} = 3e-4 of it is left
+SETTLED_IN_RUN = 10.0  # (number of blocks) P h λ, together with
+SLOW_MARGIN = 20.0  # P λ over the rate at which y crosses its box
+
+
+def observe(
+    system: FastSlowSystem, period: int, *, step: float, kernel: str, count: int, seed: int, device: str = "cpu"
+) -> Observation:
+    """The last of `BLOCKS` blocks of `count` trajectories that start uniformly in the box, x at the simplex's centre.
+
+    The same seed gives the same starts at every period, so that a slope over periods is not blurred by the points.
+    """
+    euler = kernel == "euler"
+    y0 = system.uniform(count, seed=seed, device=device)
+    x0 = torch.full((count, system.n_states), 1.0 / system.n_states, dtype=y0.dtype, device=y0.device)
+    blocks = token_clock(system, x0, y0, period=period, n_blocks=BLOCKS, step=step, euler=euler)
+    stayed = blocks.inside.all(-1)
+    notes = []
+    if not bool(stayed.all()):
+        left = int((~stayed).sum())
+        first = int((~blocks.inside).any(0).nonzero()[0])
+        notes.append(
+            f"{left} of {count} trajectories left the box of y (the first in block {first}, slow time {first * step:g}) "
+            "and were set aside"
+        )
+        if 2 * left > count:
+            raise ValueError(f"P = {period}: {notes[0]}; enlarge low/high or check the sign of g(x, y)")
+    y, mean = blocks.y[stayed, -1], blocks.mean[stayed, -1]
+    y_before, mean_before = blocks.y[stayed, -2], blocks.mean[stayed, -2]
+
+    def leading_term(theory: FastSlowSystem) -> Tensor:
+        # The block before is reached backwards through the theory's own g: with the true g this is y_before itself.
+        theory_before = y - step * theory.g(mean_before, y_before)
+        return predicted_gap(theory, theory_before, y, period=period, step=step, euler=euler)
+
+    def continuous_term(theory: FastSlowSystem) -> Tensor:
+        return first_order(theory, y) / period
+
+    why_not = _unsettled(system, y, y_before, period, step)
+    return Observation(y, mean, leading_term, continuous_term, not why_not, why_not, notes)
+
+
+def relaxation_rate(system: FastSlowSystem, y: Tensor) -> Tensor:
+    """The spectral gap λ(y)[...]: the closed form where the system carries one, else from the eigenvalues of A(y)."""
+    if system.spectral_gap is not None:
+        return system.spectral_gap(y)
+    return spectral_gap(system.A(y))
+
+
+def default_step(system: FastSlowSystem, kernel: str) -> float:
+    """A step h at which blocks of 64 tokens relax and y moves by at most a tenth of its box: two significant digits.
+
+    h = min(0.16/λ_min, 0.1/(rate at which y crosses its box)) over 256 points of the box, so that P h λ >= 8 from P =
+    64 on; for the Euler kernel also h <= 0.5/(largest exit rate).
+    """
+    y = system.uniform(256, seed=0)
+    system.check_at(y)
+    A = system.A(y)
+    centre = torch.full((len(y), system.n_states), 1.0 / system.n_states, dtype=y.dtype)
+    crossing = float((system.g(centre, y).abs() / (system.high - system.low)).max())
+    slowest = max(float(relaxation_rate(system, y).min()), 0.0)
+    limits = [0.1 / crossing if crossing > 0 else math.inf, 0.16 / slowest if slowest > 0 else math.inf]
+    if kernel == "euler":
+        limits.append(0.5 / max(float(-A.diagonal(dim1=-2, dim2=-1).min()), torch.finfo(y.dtype).tiny))
+    step = min(limits)
+    return float(f"{step:.2g}") if math.isfinite(step) else 1.0
+
+
+def _unsettled(system: FastSlowSystem, y: Tensor, y_before: Tensor, period: int, step: float) -> str:
+    """Why the start value is not yet forgotten at some point, or an empty string."""
+    slowest = float(relaxation_rate(system, y).min())
+    width = (system.high - system.low).to(y)
+    crossing = float(((y - y_before).abs() / (step * width)).max())
+    in_block = period * step * slowest
+    if in_block >= SETTLED_IN_BLOCK:
+        return ""
+    if BLOCKS * in_block >= SETTLED_IN_RUN and period * slowest >= SLOW_MARGIN * crossing:
+        return ""
+    return (
+        f"not relaxed within its block: P h λ = {in_block:.2g} at the slowest test point (λ = {slowest:.2g}), "
+        f"{SETTLED_IN_BLOCK:g} is needed"
+    )
