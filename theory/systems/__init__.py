@@ -1,7 +1,7 @@
 """Built-in systems: one file per system, found by name; the file's `system()` returns its `FastSlowSystem`.
 
-Adding a system means adding a file: `list_systems` reads the names from the folder, so nothing has to be registered and
-no module is imported until its system is asked for.
+Adding a system means adding a file: `list_systems` reads the names from the folder, so nothing has to be registered
+and no module is imported until its system is asked for.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Chains on a line whose jumps lead to neighbours only: generator, product form and spectral gap, all without subtraction.
+"""Chains on a line that jump to neighbours only: generator, product form and spectral gap, all without subtraction.
 
 birth[k] is the rate k -> k + 1 and death[k] the rate k + 1 -> k, k = 0 … n − 2. Such a chain has detailed balance, so
-p_st is a product of ratios (Karlin and McGregor, Trans. AMS 85, 1957). Its relaxation rates are the eigenvalues of the
-chain of *edges*, whose inverse
+p_st is a product of ratios (Karlin and McGregor, Trans. AMS 85, 1957). Its relaxation rates are the eigenvalues of
+the chain of *edges*, whose inverse
 
     K_kl = F_min(k,l) (1 − F_max(k,l)) / √(w_k w_l),    F_k = p_0 + … + p_k,  w_k = p_k birth_k,
 
-has positive entries: with the tail 1 − F summed from its own side each is right to a few roundings, and so is its largest
-eigenvalue 1/gap. This holds for gaps of 1e-20 too, where eigenvalues of A are rounding noise.
+has positive entries: with the tail 1 − F summed from its own side each is right to a few roundings, and so is its
+largest eigenvalue 1/gap. This holds for gaps of 1e-20 too, where eigenvalues of A are rounding noise.
 """
 
 from __future__ import annotations

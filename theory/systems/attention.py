@@ -1,21 +1,22 @@
 """Frozen softmax attention over eight tokens, read as a generator; y is the feedback added to every token.
 
-Token i enters as z_i = e_i + y with e_i fixed and y in ℝ² the slow variable, as the gate of a coupled model adds it. One
-head without values gives the row-stochastic map W_ij = softmax_j(z_iᵀ M z_j), and
+Token i enters as z_i = e_i + y with e_i fixed and y in ℝ² the slow variable, as the gate of a coupled model adds it.
+One head without values gives the row-stochastic map W_ij = softmax_j(z_iᵀ M z_j), and
 
     A(y) = Wᵀ − I
 
-is a generator: A_ij = W_ji is the attention that j pays to i. One Euler step of h = 1 is one application of the attention
-map. Full attention has every weight positive, so one recurrent class and p_st > 0.
+is a generator: A_ij = W_ji is the attention that j pays to i. One Euler step of h = 1 is one application of the
+attention map. Full attention has every weight positive, so one recurrent class and p_st > 0.
 
-*Tied* queries and keys (M symmetric): Z_i W_ij = e^{z_iᵀ M z_j} is symmetric, Z_i the partition function of row i, hence
-detailed balance and p_st,i = Z_i / Σ_k Z_k exactly. Untied attention, the default, has neither.
+*Tied* queries and keys (M symmetric): Z_i W_ij = e^{z_iᵀ M z_j} is symmetric, Z_i the partition function of row i,
+hence detailed balance and p_st,i = Z_i / Σ_k Z_k exactly. Untied attention, the default, has neither.
 
-*Causal* attention (j <= i) leaves token 0 no choice but itself: it absorbs, p_st = e_0 for every y (the attention sink, exactly), A is
-upper triangular and its gap is 1 − max_{i>=1} W_ii. That p_st does not depend on y, so its O(ε) gap vanishes.
+*Causal* attention (j <= i) leaves token 0 no choice but itself: it absorbs, p_st = e_0 for every y (the attention
+sink, exactly), A is upper triangular and its gap is 1 − max_{i>=1} W_ii. That p_st does not depend on y, so its O(ε)
+gap vanishes.
 
-The slow variable follows what is attended to, turned by a fixed angle: dy/dt = R Σ_i x_i e_i − y. All |e_i| <= 1, so the box
-[−1, 1]² is forward invariant whatever x is, also under y <- y + h g for h <= 1.
+The slow variable follows what is attended to, turned by a fixed angle: dy/dt = R Σ_i x_i e_i − y. All |e_i| <= 1, so
+the box [−1, 1]² is forward invariant whatever x is, also under y <- y + h g for h <= 1.
 """
 
 from __future__ import annotations
@@ -88,8 +89,8 @@ def system(*, causal: bool = False, tied: bool = False) -> FastSlowSystem:
         stationary, remarks = (
             first_token,
             (
-                "token 0 absorbs: p_st = e_0 for every y, exactly, and the gap is 1 − max W_ii over the other tokens; Dp_st = 0, "
-                "so there is no O(ε) gap to measure"
+                "token 0 absorbs: p_st = e_0 for every y, exactly, and the gap is 1 − max W_ii over the other tokens; "
+                "Dp_st = 0, so there is no O(ε) gap to measure"
             ),
         )
     elif tied:

@@ -1,4 +1,4 @@
-"""Causal attention as a generator: token 0 is absorbing and p_st = e_0 for every y. The mathematics is in `attention`."""
+"""Causal attention as a generator: token 0 is absorbing and p_st = e_0 for every y (see `attention`)."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
 """A queue of at most fifteen customers (M/M/1/15, n = 16), one slow variable: the price that it charges.
 
-Customers arrive at λ(y) = 12 e^{−y} and are served one at a time at μ = 6; y is the posted price on [0, 1.5], so the load
-λ/μ passes through 1 inside the box. State k is the number of customers. Known exactly (Karlin and McGregor, Trans. AMS 85,
-1957, for the spectrum):
+Customers arrive at λ(y) = 12 e^{−y} and are served one at a time at μ = 6; y is the posted price on [0, 1.5], so the
+load λ/μ passes through 1 inside the box. State k is the number of customers. Known exactly (Karlin and McGregor,
+Trans. AMS 85, 1957, for the spectrum):
 
     p_k ∝ (λ/μ)^k,      gap = λ + μ − 2 √(λμ) cos(π/16) = (√λ − √μ)² + 4 √(λμ) sin²(π/32).
 
-The price follows the length of the queue, dy/dt = 1.5 Σ_k k x_k / 15 − y, which keeps [0, 1.5] forward invariant whatever x
-is, also under y <- y + h g for h <= 1.
+The price follows the length of the queue, dy/dt = 1.5 Σ_k k x_k / 15 − y, which keeps [0, 1.5] forward invariant
+whatever x is, also under y <- y + h g for h <= 1.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def system() -> FastSlowSystem:
         spectral_gap=spectral_gap,
         reversible=True,
         remarks=(
-            "p_st and spectral gap in closed form; the gap falls to 0.23 at load 1 (y = ln 2), so at step 0.05 a block needs "
-            "a period of about 700 to relax there"
+            "p_st and spectral gap in closed form; the gap falls to 0.23 at load 1 (y = ln 2), so at step 0.05 a block "
+            "needs a period of about 700 to relax there"
         ),
     )

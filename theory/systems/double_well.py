@@ -1,8 +1,8 @@
 """A particle in a double well on 64 sites: metastable, with detailed balance; barrier and tilt are the slow variables.
 
-On sites s_k, evenly spaced over [−2, 2], the energy (in units of kT) is V(s; y) = y₁ (s² − 1)² − y₂ s with barrier
-2 <= y₁ <= 12 and tilt −2 <= y₂ <= 2. Jumps to a neighbour happen at Glauber's rate (J. Math. Phys. 4, 294, 1963),
-10 / (1 + e^{ΔV}) per unit of time, which is bounded and satisfies detailed balance, so p_k ∝ e^{−V(s_k)} exactly: down to
+On sites s_k, evenly spaced over [−2, 2], the energy (in units of kT) is V(s; y) = y₁ (s² − 1)² − y₂ s with barrier 2
+<= y₁ <= 12 and tilt −2 <= y₂ <= 2. Jumps to a neighbour happen at Glauber's rate (J. Math. Phys. 4, 294, 1963), 10 /
+(1 + e^{ΔV}) per unit of time, which is bounded and satisfies detailed balance, so p_k ∝ e^{−V(s_k)} exactly: down to
 1e-50 at the edge of the box, where algorithms that subtract are lost. The spectral gap falls like e^{−barrier}; it is
 computed to relative accuracy from the Green function of the edges (see `_nearest_neighbour`).
 
@@ -79,8 +79,8 @@ def system() -> FastSlowSystem:
         spectral_gap=spectral_gap,
         reversible=True,
         remarks=(
-            "p_st and gap known to relative accuracy. At step 0.05 and period 65,536 a block relaxes (gap >= 2.4e-3) only where "
-            "the barrier is below 4 (5 at full tilt); the slow flow settles at barrier 8, gap 9e-5, which needs a period of "
-            "2 million, and barrier 12 needs 60 million: a gap measured there is not the O(ε) one"
+            "p_st and gap known to relative accuracy. At step 0.05 and period 65,536 a block relaxes (gap >= 2.4e-3) "
+            "only where the barrier is below 4 (5 at full tilt); the slow flow settles at barrier 8, gap 9e-5, which "
+            "needs a period of 2 million, and barrier 12 needs 60 million: a gap measured there is not the O(ε) one"
         ),
     )

@@ -4,16 +4,16 @@ State k jumps forward, k -> k + 1 (mod 5), at a_k(y) and back, k + 1 -> k, at b_
 
     ln a_k = ln 5 + 0.7 (y₁ cos θ_k + y₂ sin θ_k),      ln b_k = 0.5 (y₁ sin 2θ_k − y₂ cos 2θ_k).
 
-p_st is exact: the spanning trees of a ring are the ring with one edge cut, so by the matrix-tree theorem (Hill, J. Theor.
-Biol. 10, 442, 1966) p_i is proportional to a sum of five products of four rates, with no subtraction anywhere. Around the
-ring Π a_k / Π b_k = 5⁵ for every y, hence never detailed balance (Kolmogorov's criterion).
+p_st is exact: the spanning trees of a ring are the ring with one edge cut, so by the matrix-tree theorem (Hill, J.
+Theor. Biol. 10, 442, 1966) p_i is proportional to a sum of five products of four rates, with no subtraction anywhere.
+Around the ring Π a_k / Π b_k = 5⁵ for every y, hence never detailed balance (Kolmogorov's criterion).
 
 The slow variables rotate on an attracting limit cycle that the fast state pushes:
 
     dy/dt = (0.4 − |y|²) y + 1.1 (−y₂, y₁) + 0.25 Σ_k x_k (cos θ_k, sin θ_k),
 
-so that g, and with it the O(ε) gap, does not die out. On a face of the box [−1, 1]² the normal component of g is at most
-−0.6 + 1.1²/4 + 0.25 < 0 whatever x is, so the box is forward invariant, also under y <- y + h g for h <= 0.3.
+so that g, and with it the O(ε) gap, does not die out. On a face of the box [−1, 1]² the normal component of g is at
+most −0.6 + 1.1²/4 + 0.25 < 0 whatever x is, so the box is forward invariant, also under y <- y + h g for h <= 0.3.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def slow(x: Tensor, y: Tensor) -> Tensor:
 
 
 def stationary(y: Tensor) -> Tensor:
-    """p_st(y)[..., 5]: p_i ∝ Σ_d (a_{i−1} … a_{i−d}) (b_i … b_{i+3−d}), d = 0 … 4 (the matrix-tree theorem on a ring)."""
+    """p_st(y)[..., 5]: p_i ∝ Σ_d (a_{i−1} … a_{i−d}) (b_i … b_{i+3−d}), d = 0 … 4 (matrix-tree theorem)."""
     forward, backward = rates(y)
     i = torch.arange(_N, device=y.device)[:, None]
     d = torch.arange(_N - 1, device=y.device)
@@ -79,7 +79,8 @@ def system() -> FastSlowSystem:
         stationary=stationary,
         reversible=False,
         remarks=(
-            "p_st in closed form (matrix-tree theorem); cycle affinity 5 ln 5 for every y; spectral gap between 4.1 and 5.2 "
-            "and exit rates below 15 on the box, so at step 0.05 both kernels apply and blocks settle from period 64 on"
+            "p_st in closed form (matrix-tree theorem); cycle affinity 5 ln 5 for every y; spectral gap between 4.1 "
+            "and 5.2 and exit rates below 16 on the box, so at step 0.05 both kernels apply and blocks settle from "
+            "period 64 on"
         ),
     )

@@ -1,10 +1,11 @@
 """A gene that switches on and off (n = 32): promoter state × number of proteins, one slow variable: the inducer.
 
-State (s, c) has index 16 s + c, promoter s = 0 off or 1 on, c = 0 … 15 proteins. Per unit of time the promoter turns on at
-k_on(y) = 8 y²/(1 + y²) + 0.5 and off at k_off = 4; proteins are made at 24 while on and at 1.6 while off (none at c = 15,
-the truncation) and decay at 4 each (the telegraph model: Peccoud and Ycart, Theor. Popul. Biol. 48, 222, 1995). The promoter
-does not see the protein, so its marginal is exact: P(on) = k_on/(k_on + k_off). Production depends on the promoter, hence a
-current around each square of states: no detailed balance, and no closed form of the truncated p_st.
+State (s, c) has index 16 s + c, promoter s = 0 off or 1 on, c = 0 … 15 proteins. Per unit of time the promoter turns
+on at k_on(y) = 8 y²/(1 + y²) + 0.5 and off at k_off = 4; proteins are made at 24 while on and at 1.6 while off (none
+at c = 15, the truncation) and decay at 4 each (the telegraph model: Peccoud and Ycart, Theor. Popul. Biol. 48, 222,
+1995). The promoter does not see the protein, so its marginal is exact: P(on) = k_on/(k_on + k_off). Production
+depends on the promoter, hence a current around each square of states: no detailed balance, and no closed form of the
+truncated p_st.
 
 The proteins consume the inducer that is fed at a constant rate:
 
@@ -75,7 +76,7 @@ def system() -> FastSlowSystem:
         name="gene_switch",
         reversible=False,
         remarks=(
-            "p_st has no closed form; its promoter marginal k_on/(k_on + k_off) is exact (`on_probability`); the spectral gap "
-            "is 4.0, that of protein decay, for every y in the box"
+            "p_st has no closed form; its promoter marginal k_on/(k_on + k_off) is exact (`on_probability`); the "
+            "spectral gap is 4.0, that of protein decay, for every y in the box"
         ),
     )

@@ -2,10 +2,10 @@
 
     A_ij(y) = (4/n) exp(B_ij + c_ij · y),    B_ij ~ N(0, 1),  c_ij ~ N(0, 1/m),   y in [−1, 1]^m,
 
-drawn once from `seed` with a generator of its own, in float64: one seed, one system, whatever the global random state is. The
-slow variables relax to a random readout, dy/dt = C x − y with |C_ij| <= 1, so the box is forward invariant whatever x
-is, also under y <- y + h g for h <= 1. Kolmogorov's criterion fails almost surely once n >= 3; two states always have
-detailed balance.
+drawn once from `seed` with a generator of its own, in float64: one seed, one system, whatever the global random state
+is. The slow variables relax to a random readout, dy/dt = C x − y with |C_ij| <= 1, so the box is forward invariant
+whatever x is, also under y <- y + h g for h <= 1. Kolmogorov's criterion fails almost surely once n >= 3; two states
+always have detailed balance.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from theory.generator import from_rates
 
 
 def system(*, n_states: int = 6, n_slow: int = 3, seed: int = 0) -> FastSlowSystem:
-    """The system drawn from `seed`; raises `ValueError` for n_states < 1 or n_slow < 1 or a seed that is not an integer."""
+    """The system drawn from `seed`; raises `ValueError` for n_states < 1, n_slow < 1 or a seed that is no integer."""
     for name, value, least in (("n_states", n_states, 1), ("n_slow", n_slow, 1), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")

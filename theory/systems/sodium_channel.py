@@ -1,23 +1,24 @@
-"""The sodium channel of the squid axon (Hodgkin and Huxley, J. Physiol. 117, 500, 1952): 8 states, y the membrane voltage.
+"""The sodium channel of the squid axon (Hodgkin and Huxley, J. Physiol. 117, 500, 1952): 8 states, y the voltage.
 
-Three m gates and one h gate open and close independently; the state (k, l), index 2 k + l, has k open m gates and h gate
-l = 0 inactivated or 1 available, and conducts in state (3, 1) alone. With V in mV (rest at −65 mV, depolarisation positive),
-time in ms, at 6.3 °C (eqs 20, 21, 23, 24 of the paper, its V being −(V + 65) here):
+Three m gates and one h gate open and close independently; the state (k, l), index 2 k + l, has k open m gates and h
+gate l = 0 inactivated or 1 available, and conducts in state (3, 1) alone. With V in mV (rest at −65 mV,
+depolarisation positive), time in ms, at 6.3 °C (eqs 20, 21, 23, 24 of the paper, its V being −(V + 65) here):
 
     α_m = 0.1 (V + 40)/(1 − e^{−(V+40)/10}),   β_m = 4 e^{−(V+65)/18},
     α_h = 0.07 e^{−(V+65)/20},                 β_h = 1/(1 + e^{−(V+35)/10}).
 
-α_m has a removable singularity at V = −40; there u/(1 − e^{−u}) is summed as its power series, so value and derivatives of
-every order are smooth. Independent gates make p_st = Binomial(3, m∞) × Bernoulli(h∞) exactly, m∞ = α_m/(α_m + β_m) and
-likewise h∞, and the eigenvalues are −(j (α_m + β_m) + l (α_h + β_h)), j = 0 … 3, l = 0, 1. A birth–death chain times a
-two-state chain has detailed balance.
+α_m has a removable singularity at V = −40; there u/(1 − e^{−u}) is summed as its power series, so value and
+derivatives of every order are smooth. Independent gates make p_st = Binomial(3, m∞) × Bernoulli(h∞) exactly, m∞ =
+α_m/(α_m + β_m) and likewise h∞, and the eigenvalues are −(j (α_m + β_m) + l (α_h + β_h)), j = 0 … 3, l = 0, 1. A
+birth–death chain times a two-state chain has detailed balance.
 
 The membrane (C = 1 µF/cm²; leak and reversal potentials of the paper) sees the open fraction x_7:
 
     C dV/dt = −g_L (V − E_L) − g_Na x_7 (V − E_Na),   g_L = 0.3, g_Na = 12 mS/cm², E_L = −54.4, E_Na = 50 mV.
 
 g_Na is a tenth of the axon's 120 mS/cm² so that a step of 0.05 ms stays below the membrane's shortest time constant
-C/(g_L + g_Na) = 0.081 ms: then [−100, 50] mV is forward invariant whatever x is, in continuous time and on the token clock.
+C/(g_L + g_Na) = 0.081 ms: then [−100, 50] mV is forward invariant whatever x is, in continuous time and on the token
+clock.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from theory.fast_slow import FastSlowSystem
 
 _LEAK, _SODIUM = 0.3, 12.0
 _E_LEAK, _E_SODIUM = -54.4, 50.0
-# Bernoulli numbers over factorials, B_2k/(2k)!: u/(1 − e^{−u}) = 1 + u/2 + Σ_k c_k u^{2k}; 5e-18 is left out at |u| = 1/2.
+# u/(1 − e^{−u}) = 1 + u/2 + Σ_k c_k u^{2k}, c_k = B_2k/(2k)! with Bernoulli numbers B; 5e-18 is left out at |u| = 1/2.
 _SERIES = (1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160, -691 / 1307674368000, 1 / 74724249600)
 
 
