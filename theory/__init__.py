@@ -15,6 +15,14 @@ from theory.errors import (
 from theory.fast_slow import FastSlowSystem
 from theory.generator import check_generator, from_rates, from_row_convention, recurrent_classes
 from theory.group_inverse import certificate, group_inverse, sensitivity, solve_sum_zero, spectral_gap
+from theory.jump_process import JumpPath, sample_jumps
+from theory.occupation import (
+    expected_occupation_tv,
+    occupation_chi2,
+    occupation_covariance,
+    occupation_interval,
+    occupation_mean,
+)
 from theory.slow_manifold import first_order, invariance_residual, slow_manifold
 from theory.stationary import stationary_distribution
 from theory.systems import get_system, list_systems
@@ -24,6 +32,7 @@ __all__ = [
     "FastSlowSystem",
     "FastSlowSystemError",
     "GeneratorError",
+    "JumpPath",
     "NotUniqueError",
     "NumericalError",
     "SimulationError",
@@ -31,6 +40,7 @@ __all__ = [
     "TokenBlocks",
     "certificate",
     "check_generator",
+    "expected_occupation_tv",
     "first_order",
     "from_rates",
     "from_row_convention",
@@ -38,8 +48,13 @@ __all__ = [
     "group_inverse",
     "invariance_residual",
     "list_systems",
+    "occupation_chi2",
+    "occupation_covariance",
+    "occupation_interval",
+    "occupation_mean",
     "predicted_gap",
     "recurrent_classes",
+    "sample_jumps",
     "sensitivity",
     "slow_manifold",
     "solve_sum_zero",

@@ -1,0 +1,209 @@
+"""The inner loop of the jump process, in numba: one exponential, one destination, and their sums, per jump.
+
+A path in state s waits Exp(1)/q_s, q_s = |A_ss|, and then jumps to i with probability A_is / q_s (the direct method of
+Gillespie, *J. Comput. Phys.* 22 (1976) 403). Both draws take constant time whatever n:
+
+- the destination by the alias method (Walker 1977; the tables by Vose, *IEEE Trans. Softw. Eng.* 17 (1991) 972): a
+  uniform column k, and then either k or its alias;
+- the exponential by a ziggurat of 256 layers of equal area (Marsaglia & Tsang, *J. Stat. Softw.* 5 (2000) no. 8).
+
+Random bits are xoshiro256++ (Blackman & Vigna, *ACM Trans. Math. Softw.* 47 (2021) 36), one stream of 256 bits of state
+per path. A stream belongs to its path and to nothing else, so neither the number of threads nor the size of a buffer
+can change a result. Unsigned integers throughout: in numba a signed one mixed with them would turn into a float, and a
+signed index would pay for a test of its sign.
+
+The kernels carry `no_type_check` because a run-time type checker would hand numba a wrapper that it cannot compile.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import no_type_check
+
+import numpy as np
+
+from theory.compiled import compiled
+
+_U = np.uint64
+_TO_UNIT = 2.0**-53
+
+
+def _ziggurat() -> tuple[np.ndarray, np.ndarray]:
+    """Widths x_0 … x_256 of the layers under e^{−x}, and e^{−x}; the layers close at the top (a test checks it)."""
+    tail_start = 7.69711747013104972
+    area = (tail_start + 1.0) * math.exp(-tail_start)
+    x = np.zeros(257)
+    x[0], x[1] = area * math.exp(tail_start), tail_start
+    for i in range(1, 255):
+        x[i + 1] = -math.log(math.exp(-x[i]) + area / x[i])
+    return x, np.exp(-x)
+
+
+_WIDTH, _HEIGHT = _ziggurat()
+
+
+@compiled
+@no_type_check
+def _next(a, b, c, d):
+    """One step of xoshiro256++: 64 random bits and the next state."""
+    mixed = a + d
+    bits = ((mixed << _U(23)) | (mixed >> _U(41))) + a
+    shifted = b << _U(17)
+    c ^= a
+    d ^= b
+    b ^= c
+    a ^= d
+    c ^= shifted
+    d = (d << _U(45)) | (d >> _U(19))
+    return bits, a, b, c, d
+
+
+@compiled
+@no_type_check
+def _unit(bits):
+    """A uniform number in the open interval (0, 1) from the upper 53 bits."""
+    return (np.float64(bits >> _U(11)) + 0.5) * _TO_UNIT
+
+
+@compiled
+@no_type_check
+def _exponential(a, b, c, d):
+    """A standard exponential, never zero, and the next state; the layer comes from bits that the position leaves."""
+    while True:
+        bits, a, b, c, d = _next(a, b, c, d)
+        layer = bits & _U(255)
+        value = _unit(bits) * _WIDTH[layer]
+        if value < _WIDTH[layer + _U(1)]:
+            return value, a, b, c, d
+        bits, a, b, c, d = _next(a, b, c, d)
+        if layer == _U(0):
+            return _WIDTH[1] - math.log(_unit(bits)), a, b, c, d
+        low, high = _HEIGHT[layer], _HEIGHT[layer + _U(1)]
+        if low + _unit(bits) * (high - low) < math.exp(-value):
+            return value, a, b, c, d
+
+
+@compiled
+@no_type_check
+def _choose(accept, alias, state, a, b, c, d):
+    """The next state drawn from the alias table of `state`, and the next state of the random stream."""
+    bits, a, b, c, d = _next(a, b, c, d)
+    place = np.float64(bits >> _U(11)) * _TO_UNIT * accept.shape[1]
+    column = _U(np.int64(place))
+    chosen = alias[state, column]
+    if place - column < accept[state, column]:
+        chosen = column
+    return chosen, a, b, c, d
+
+
+@compiled
+@no_type_check
+def alias_tables(weights, accept, alias):
+    """Fill accept[G, n, n] and alias[G, n, n] for drawing i with probability ∝ weights[G, j, i] from state j.
+
+    A state without weights keeps itself as its only destination.
+    """
+    groups, n, _ = weights.shape
+    share = np.empty(n)
+    small, large = np.empty(n, np.int64), np.empty(n, np.int64)
+    for g in range(groups):
+        for j in range(n):
+            largest = weights[g, j].max()
+            for i in range(n):
+                accept[g, j, i] = 1.0
+                alias[g, j, i] = i
+            if not largest > 0.0:
+                for i in range(n):
+                    accept[g, j, i] = 0.0
+                    alias[g, j, i] = j
+                continue
+            # By the largest first: the plain sum of rates near the top of the floating-point range is infinite.
+            scale = n / (weights[g, j] / largest).sum()
+            n_small, n_large = 0, 0
+            for i in range(n):
+                share[i] = weights[g, j, i] / largest * scale
+                if share[i] < 1.0:
+                    small[n_small] = i
+                    n_small += 1
+                else:
+                    large[n_large] = i
+                    n_large += 1
+            while n_small > 0 and n_large > 0:
+                n_small -= 1
+                giver, taker = large[n_large - 1], small[n_small]
+                accept[g, j, taker] = share[taker]
+                alias[g, j, taker] = giver
+                share[giver] = (share[giver] + share[taker]) - 1.0
+                if share[giver] < 1.0:
+                    n_large -= 1
+                    small[n_small] = giver
+                    n_small += 1
+            # Rounding can leave a few small columns; one without weight must still never be drawn.
+            heaviest = weights[g, j].argmax()
+            for k in range(n_small):
+                if weights[g, j, small[k]] == 0.0:
+                    accept[g, j, small[k]] = 0.0
+                    alias[g, j, small[k]] = heaviest
+
+
+@compiled
+@no_type_check
+def advance(
+    first, last, horizon, most, record, table, dwell, accept, alias, rng, now, state, jumps, occupation, times, states
+):
+    """Carry the paths first … last − 1 on to `horizon`, or until each has made `most` jumps; all arrays in place.
+
+    table[B] picks the tables of a path: dwell[G, n] mean waiting times (inf where a state is never left), accept and
+    alias [G, n, n]. rng[B, 4], now[B], state[B], jumps[B], occupation[B, n] (time spent) are the path's whole state, so
+    a call that ran out of room is resumed by another. With `record`, jump k goes to times[B, k] and states[B, k].
+    """
+    for path in range(first, last):
+        if now[path] >= horizon:
+            continue
+        mean, accepts, aliases = dwell[table[path]], accept[table[path]], alias[table[path]]
+        a, b, c, d = rng[path, 0], rng[path, 1], rng[path, 2], rng[path, 3]
+        s, clock, count = _U(state[path]), now[path], jumps[path]
+        spent = occupation[path]
+        while count < most:
+            waiting, a, b, c, d = _exponential(a, b, c, d)
+            waiting *= mean[s]
+            if clock + waiting >= horizon:
+                spent[s] += horizon - clock
+                clock = horizon
+                break
+            clock += waiting
+            spent[s] += waiting
+            s, a, b, c, d = _choose(accepts, aliases, s, a, b, c, d)
+            count += 1
+            if record:
+                times[path, count] = clock
+                states[path, count] = s
+        rng[path, 0], rng[path, 1], rng[path, 2], rng[path, 3] = a, b, c, d
+        state[path], now[path], jumps[path] = s, clock, count
+
+
+@compiled
+@no_type_check
+def fill(times, states, jumps, horizon, state):
+    """Fill times[B, k] and states[B, k] beyond each path's last jump with the horizon and its last state."""
+    for path in range(len(jumps)):
+        times[path, jumps[path] + 1 :] = horizon
+        states[path, jumps[path] + 1 :] = state[path]
+
+
+@compiled
+@no_type_check
+def count_steps(first, last, steps, accept, alias, rng, state, counts):
+    """Let chain k of first … last − 1 make `steps` steps of its own kernel accept[k], alias[k] [N, n, n].
+
+    counts[N, n] gains the states after each step; rng[N, 4] and state[N] are carried on in place.
+    """
+    for k in range(first, last):
+        accepts, aliases, seen = accept[k], alias[k], counts[k]
+        a, b, c, d = rng[k, 0], rng[k, 1], rng[k, 2], rng[k, 3]
+        s = _U(state[k])
+        for _ in range(steps):
+            s, a, b, c, d = _choose(accepts, aliases, s, a, b, c, d)
+            seen[s] += 1
+        rng[k, 0], rng[k, 1], rng[k, 2], rng[k, 3] = a, b, c, d
+        state[k] = s

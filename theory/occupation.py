@@ -1,0 +1,107 @@
+"""The occupation of a jump process over a time T, as an estimate of p_st: its bias, its spread, and its intervals.
+
+occ_i = (1/T) × (time spent in i). For one recurrent class, with p = p_st and A^# the group inverse,
+
+    E occ = p + (1/T) A^# (e^{AT} − I)(x₀ − p),          (bias, exact for every T)
+    T Cov occ -> C = −(A^# diag p + diag p A^#ᵀ),         σ_i² = C_ii = −2 (A^#)_ii p_i,
+
+and √T (occ − p) is asymptotically normal (Kemeny & Snell, *Finite Markov Chains*, 1960, sec. 4.6, in discrete time). C has rank (number of recurrent states) − 1, its null
+vector is 1. The naive p_i(1 − p_i)/(number of jumps) ignores the correlation along a path and covers far too rarely.
+The normal law is trustworthy from about T × (spectral gap) = 200 on; at 20 single states are covered 90 to 97 % of the
+time instead of 95.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from theory.errors import NumericalError
+from theory.generator import as_real_tensor
+from theory.group_inverse import group_inverse, solve_sum_zero
+from theory.stationary import stationary_distribution
+
+
+def occupation_mean(A: Any, x0: Tensor, t: float) -> Tensor:
+    """E occ[..., n] over [0, t] for the start law x0[..., n]: exact, by the formula above."""
+    A = as_real_tensor(A)
+    t = _check_time(t)
+    p = stationary_distribution(A)
+    away = x0.to(A) - p
+    after = (torch.linalg.matrix_exp(t * A) @ away[..., None])[..., 0]
+    return p + solve_sum_zero(A, after - away, p) / t
+
+
+def occupation_covariance(A: Any) -> Tensor:
+    """C[..., n, n] = lim T Cov(occ), in units of time; positive semidefinite, with C 1 = 0.
+
+    Raises `GeneratorError` where A is not a generator, `NotUniqueError` where it has several recurrent classes.
+    """
+    A = as_real_tensor(A)
+    half = group_inverse(A) * stationary_distribution(A)[..., None, :]
+    return -(half + half.mT)
+
+
+def occupation_interval(A: Any, occupation: Tensor, t: float, *, level: float = 0.95) -> Tensor:
+    """The interval occ_i ± z √(σ_i²/T) [..., n, 2] of each single state, as (lower, upper).
+
+    It is the interval of one state at a time; all of them together are `occupation_chi2`. It is not cut to [0, 1]: a
+    bound outside says that T is short for that state. A transient state has σ = 0.
+    """
+    t = _check_time(t)
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, got {level!r}")
+    variance = occupation_covariance(A).diagonal(dim1=-2, dim2=-1)
+    z = math.sqrt(2.0) * float(torch.erfinv(torch.tensor(level, dtype=torch.float64)))
+    half = z * (variance.clamp(min=0.0) / t).sqrt()  # a transient state's 0 may come out as a negative rounding error
+    return torch.stack(torch.broadcast_tensors(occupation - half, occupation + half), -1)
+
+
+def occupation_chi2(A: Any, occupation: Tensor, t: float, *, law: Tensor | None = None) -> tuple[Tensor, int]:
+    """(T (occ − q)ᵀ C⁺ (occ − q) [...], its degrees of freedom) for the candidate law q, p_st unless given.
+
+    Asymptotically χ² with (number of recurrent states) − 1 degrees of freedom when q = p_st: the *joint* 95 % region of
+    the occupation is where it stays below that quantile. A[n, n] is one generator; occupation[..., n] any batch.
+    Raises `NumericalError` where C is singular to working precision on the recurrent states.
+    """
+    A = as_real_tensor(A)
+    t = _check_time(t)
+    if A.ndim != 2:
+        raise ValueError(f"A must be one generator [n, n], got {list(A.shape)}: call it once for each")
+    p = stationary_distribution(A)
+    recurrent = torch.nonzero(p > 0)[:, 0]
+    freedom = len(recurrent) - 1
+    away = (occupation - (p if law is None else law))[..., recurrent]
+    if freedom == 0:
+        return torch.zeros_like(away[..., 0]), 0
+    # Without the most likely state C is regular, and C⁺ of a sum-zero vector is the inverse of what is left.
+    kept = torch.arange(len(recurrent), device=A.device) != p[recurrent].argmax()
+    C = occupation_covariance(A)[recurrent][:, recurrent][kept][:, kept]
+    scale = C.diagonal().sqrt()
+    factor, info = torch.linalg.cholesky_ex(C / (scale[:, None] * scale))
+    if int(info) != 0 or not bool(torch.isfinite(factor).all()):
+        raise NumericalError(
+            "the covariance of the occupation is singular to working precision: some p_st or the spectral gap "
+            "is too small; lump the states that are hardly visited"
+        )
+    whitened = torch.linalg.solve_triangular(factor, (away[..., kept] / scale)[..., None], upper=False)[..., 0]
+    return t * (whitened**2).sum(-1), freedom
+
+
+def expected_occupation_tv(A: Any, t: float) -> Tensor:
+    """E TV(occ, p_st) [...] ≈ ½ Σ_i √(2 σ_i² / (π T)): the sampling error to expect, falling as 1/√T.
+
+    The mean of a half-normal law per state: exact in the limit of large T, whatever the correlation between states.
+    """
+    variance = occupation_covariance(A).diagonal(dim1=-2, dim2=-1).clamp(min=0.0)
+    return 0.5 * (2.0 * variance / (math.pi * _check_time(t))).sqrt().sum(-1)
+
+
+def _check_time(t: Any) -> float:
+    value = float(t)
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"t must be positive and finite, got {t!r}")
+    return value
