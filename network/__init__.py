@@ -9,13 +9,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from network.config import FastSlowConfig
+    from network.model import FastSlowLM
     from network.phi_theta import PhiTheta
 
 _HOME = {
+    "FastSlowConfig": "network.config",
+    "FastSlowLM": "network.model",
     "PhiTheta": "network.phi_theta",
 }
 
-__all__ = ["PhiTheta"]
+__all__ = ["FastSlowConfig", "FastSlowLM", "PhiTheta"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,135 @@
+"""`FastSlowLM`: token embedding → fast blocks → the coupling → fast blocks → tied head.
+
+The coupling reads the stream x[B, T, d] after half of the fast blocks and adds to it:
+
+    y = block_mean(x, P)      c = φ_θ(norm(slow(y)))      x ← x + unpool(gate(c))
+
+all but the first and last step at the pooled rate. The fast path is a plain causal transformer (fast_path.py); ε = 1/P
+is the ratio of the two clocks. Arms (config.py) share everything else. Fast weights are drawn before slow ones, so models
+of one seed that differ in arm, period or gate start from the same fast path.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from network.config import FastSlowConfig
+from network.fast_path import Block, Rotary, rms_norm, rotary_table
+from network.gate import build_gate
+from network.phi_theta import PhiTheta
+from network.pooling import block_mean, unpool
+from network.slow_path import SlowPath
+
+
+class Coupling(nn.Module):
+    """x[B, T, d] -> the fed-back signal [B, T, d]: pool, slow path, φ_θ, gate, unpool."""
+
+    def __init__(self, config: FastSlowConfig, generator: torch.Generator | None) -> None:
+        super().__init__()
+        width = config.n_embd
+        self.period, self.arm = config.period, config.arm
+        self.slow = None
+        if config.arm != "local":
+            full = config.slow_attention == "full_leaking"
+            self.slow = SlowPath(width, config.n_head, config.n_slow_layer, generator, full=full)
+        self.phi_theta = PhiTheta(
+            width, width, width=4 * width, depth=1, head="linear", activation="gelu", generator=generator, device="cpu"
+        )
+        self.gate = build_gate(config.gate, width)
+        # An attribute, so that a check can put a broken one in its place and be seen to notice.
+        self.unpool = unpool
+
+    def signal(self, x: Tensor, rotary: Rotary) -> Tensor:
+        """The gated signal at the pooled rate, [B, ⌊T/P⌋, d]."""
+        y = block_mean(x, self.period)
+        if self.arm == "blind":
+            y = y.roll(1, 0)
+        if self.slow is not None:
+            y = self.slow(y, (rotary[0][: y.shape[1]], rotary[1][: y.shape[1]]))
+        return self.gate(self.phi_theta(rms_norm(y)))
+
+    def forward(self, x: Tensor, rotary: Rotary) -> Tensor:
+        """x[B, T, d] -> [B, T, d]."""
+        return self.unpool(self.signal(x, rotary), self.period, x.shape[1])
+
+
+class FastSlowLM(nn.Module):
+    """The fast-slow language model of `config`; tokens[B, T] -> logits[B, T, V].
+
+    generator: what the initial weights are drawn from, fast ones first (torch's current generator if None). Weights are
+    drawn on the CPU in float32: one seed gives one model, wherever `.to(...)` then moves it.
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, config: FastSlowConfig, *, generator: torch.Generator | None = None) -> None:
+        if not isinstance(config, FastSlowConfig):
+            raise ValueError(f"config must be a FastSlowConfig, got {type(config).__name__}")
+        super().__init__()
+        self.config = config
+        width, heads, depth = config.n_embd, config.n_head, config.n_layer
+        self.embedding = nn.Embedding(config.vocab_size, width, _weight=torch.empty(config.vocab_size, width))
+        nn.init.normal_(self.embedding.weight, std=0.02, generator=generator)
+        self.fast = nn.ModuleList(Block(width, heads, depth, generator) for _ in range(depth))
+        cos, sin = rotary_table(config.block_size, width // heads)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+        self.coupling = None if config.arm == "dense" else Coupling(config, generator)
+        if self.coupling is not None and config.arm == "frozen":
+            # A closed gate is not trained, and what it skips must not wait for gradients (DDP would).
+            self.coupling.requires_grad_(config.compute_frozen)
+            self.coupling.gate.requires_grad_(False)
+
+    def forward(self, tokens: Any, *, closed: bool = False) -> Tensor:
+        """Logits of the next token at each position, [B, T, V].
+
+        tokens[B, T]: integer ids below vocab_size, 1 <= T <= block_size. A sequence shorter than the period has no
+        complete block and receives nothing from the slow path. closed: leave the coupling out, as a closed gate would.
+
+        Raises `ValueError` for another shape or dtype, ids out of range, T > block_size, tokens and weights on two
+        devices, and for arm `blind` with a batch of one (it reads another sequence).
+        """
+        self._check_tokens(tokens)
+        length = tokens.shape[1]
+        rotary = self.cos[:length], self.sin[:length]
+        x = F.embedding(tokens, self.embedding.weight)
+        coupling = None if closed or self._skips(length) else self.coupling
+        if coupling is not None and self.config.arm == "blind" and len(tokens) == 1:
+            raise ValueError("arm 'blind' reads another sequence of the batch; a batch of 1 has none: pass B >= 2")
+        for i, block in enumerate(self.fast):
+            if i == self.config.coupling_layer and coupling is not None:
+                x = x + coupling(x, rotary)
+            x = block(x, rotary)
+        if self.config.coupling_layer == len(self.fast) and coupling is not None:
+            x = x + coupling(x, rotary)
+        return F.linear(rms_norm(x), self.embedding.weight)
+
+    def _skips(self, length: int) -> bool:
+        frozen = self.config.arm == "frozen" and not self.config.compute_frozen
+        return self.coupling is None or frozen or length < self.config.period
+
+    def _check_tokens(self, tokens: Any) -> None:
+        if not isinstance(tokens, Tensor) or tokens.dtype not in (torch.int64, torch.int32):
+            what = tokens.dtype if isinstance(tokens, Tensor) else type(tokens).__name__
+            raise ValueError(f"tokens must be an int64 or int32 tensor of ids, got {what}")
+        if tokens.ndim != 2 or 0 in tokens.shape:
+            raise ValueError(f"tokens must have shape [B, T] with B, T >= 1, got {list(tokens.shape)}")
+        if tokens.shape[1] > self.config.block_size:
+            raise ValueError(
+                f"T = {tokens.shape[1]} tokens exceed block_size = {self.config.block_size}: pass a window of them"
+            )
+        if tokens.device != self.embedding.weight.device:
+            home = self.embedding.weight.device
+            raise ValueError(f"tokens are on {tokens.device} and the model on {home}: move one with .to(device)")
+        # On a GPU the comparison would stall the stream at every step; the data loader has checked the ids there.
+        if tokens.device.type == "cpu" and not torch.compiler.is_compiling():
+            low, high = (int(v) for v in tokens.aminmax())
+            if low < 0 or high >= self.config.vocab_size:
+                bad = ((tokens < 0) | (tokens >= self.config.vocab_size)).nonzero()[0].tolist()
+                value, last = int(tokens[tuple(bad)]), self.config.vocab_size - 1
+                raise ValueError(f"tokens{bad} = {value} is outside 0 … {last} (vocab_size − 1)")
