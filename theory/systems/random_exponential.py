@@ -11,6 +11,7 @@ always have detailed balance.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from theory.fast_slow import FastSlowSystem
 from theory.generator import from_rates
 
 
-def system(*, n_states: int = 6, n_slow: int = 3, seed: int = 0) -> FastSlowSystem:
+def system(*, n_states: Any = 6, n_slow: Any = 3, seed: Any = 0) -> FastSlowSystem:
     """The system drawn from `seed`; raises `ValueError` for n_states < 1, n_slow < 1 or a seed that is no integer."""
     for name, value, least in (("n_states", n_states, 1), ("n_slow", n_slow, 1), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
