@@ -52,7 +52,7 @@ class JumpPath:
 
 
 def sample_jumps(
-    A: Any, state0: Any, t: Any, *, seed: int, record: bool = True, max_jumps: int = 10_000_000
+    A: Any, state0: Any, t: Any, *, seed: Any, record: bool = True, max_jumps: Any = 10_000_000
 ) -> JumpPath:
     """Simulate the jump process of A[..., n, n] from state0[...] (integers) to time t; the batch shapes broadcast.
 

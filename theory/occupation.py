@@ -5,8 +5,9 @@ occ_i = (1/T) × (time spent in i). For one recurrent class, with p = p_st and A
     E occ = p + (1/T) A^# (e^{AT} − I)(x₀ − p),          (bias, exact for every T)
     T Cov occ -> C = −(A^# diag p + diag p A^#ᵀ),         σ_i² = C_ii = −2 (A^#)_ii p_i,
 
-and √T (occ − p) is asymptotically normal (Kemeny & Snell, *Finite Markov Chains*, 1960, sec. 4.6, in discrete time). C has rank (number of recurrent states) − 1, its null
-vector is 1. The naive p_i(1 − p_i)/(number of jumps) ignores the correlation along a path and covers far too rarely.
+and √T (occ − p) is asymptotically normal (Kemeny & Snell, *Finite Markov Chains*, 1960, sec. 4.6, in discrete time).
+C has rank (number of recurrent states) − 1, its null vector is 1. The naive p_i(1 − p_i)/(number of jumps) ignores the
+correlation along a path and covers far too rarely.
 The normal law is trustworthy from about T × (spectral gap) = 200 on; at 20 single states are covered 90 to 97 % of the
 time instead of 95.
 """
@@ -25,7 +26,7 @@ from theory.group_inverse import group_inverse, solve_sum_zero
 from theory.stationary import stationary_distribution
 
 
-def occupation_mean(A: Any, x0: Tensor, t: float) -> Tensor:
+def occupation_mean(A: Any, x0: Tensor, t: Any) -> Tensor:
     """E occ[..., n] over [0, t] for the start law x0[..., n]: exact, by the formula above."""
     A = as_real_tensor(A)
     t = _check_time(t)
@@ -45,7 +46,7 @@ def occupation_covariance(A: Any) -> Tensor:
     return -(half + half.mT)
 
 
-def occupation_interval(A: Any, occupation: Tensor, t: float, *, level: float = 0.95) -> Tensor:
+def occupation_interval(A: Any, occupation: Tensor, t: Any, *, level: Any = 0.95) -> Tensor:
     """The interval occ_i ± z √(σ_i²/T) [..., n, 2] of each single state, as (lower, upper).
 
     It is the interval of one state at a time; all of them together are `occupation_chi2`. It is not cut to [0, 1]: a
@@ -60,7 +61,7 @@ def occupation_interval(A: Any, occupation: Tensor, t: float, *, level: float = 
     return torch.stack(torch.broadcast_tensors(occupation - half, occupation + half), -1)
 
 
-def occupation_chi2(A: Any, occupation: Tensor, t: float, *, law: Tensor | None = None) -> tuple[Tensor, int]:
+def occupation_chi2(A: Any, occupation: Tensor, t: Any, *, law: Tensor | None = None) -> tuple[Tensor, int]:
     """(T (occ − q)ᵀ C⁺ (occ − q) [...], its degrees of freedom) for the candidate law q, p_st unless given.
 
     Asymptotically χ² with (number of recurrent states) − 1 degrees of freedom when q = p_st: the *joint* 95 % region of
@@ -91,7 +92,7 @@ def occupation_chi2(A: Any, occupation: Tensor, t: float, *, law: Tensor | None 
     return t * (whitened**2).sum(-1), freedom
 
 
-def expected_occupation_tv(A: Any, t: float) -> Tensor:
+def expected_occupation_tv(A: Any, t: Any) -> Tensor:
     """E TV(occ, p_st) [...] ≈ ½ Σ_i √(2 σ_i² / (π T)): the sampling error to expect, falling as 1/√T.
 
     The mean of a half-normal law per state: exact in the limit of large T, whatever the correlation between states.
