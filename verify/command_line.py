@@ -1,0 +1,149 @@
+"""What every command of this package shares: exit codes, arguments, devices, strict JSON, whole files.
+
+Exit codes: 0 all that must hold holds; 1 an exact or structural claim is violated; 2 usage or input; 3 numerical
+failure, or an exact or structural claim is inconclusive; 130 interrupted. Nothing here imports torch until a device
+is checked, so that `--help` and usage errors answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NoReturn
+
+USAGE, NUMERICAL, INTERRUPTED = 2, 3, 130
+
+
+class UsageError(ValueError):
+    """Bad input on the command line: reported as one line on stderr, exit code 2."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that refuses abbreviated options and reports an error as one line on stderr."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and exit with code 2."""
+        print(f"{self.prog}: {message} (see --help)", file=sys.stderr)  # noqa: T201
+        raise SystemExit(USAGE)
+
+
+def run(command: Callable[[], int], prog: str) -> int:
+    """The exit code of `command`: its own, 2 for a ValueError, 3 for a RuntimeError, 130 for Ctrl-C; quiet on a
+    closed pipe."""
+    try:
+        code = command()
+        sys.stdout.flush()
+        return code
+    except ValueError as error:
+        print(f"{prog}: {error}", file=sys.stderr)  # noqa: T201
+        return USAGE
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted", file=sys.stderr)  # noqa: T201
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the interpreter's own flush is quiet
+        return 0
+    except RuntimeError as error:
+        print(f"{prog}: {error}", file=sys.stderr)  # noqa: T201
+        return NUMERICAL
+
+
+def module_names(package: str, folder: str, *, leave_out: Iterable[str] = ()) -> list[str]:
+    """The modules in `package`/`folder`, by file name and without importing anything."""
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise RuntimeError(f"the package {package!r} is not installed")
+    files = Path(spec.submodule_search_locations[0], *folder.split("/")).glob("*.py")
+    return sorted(file.stem for file in files if not file.stem.startswith("_") and file.stem not in leave_out)
+
+
+def positive_integers(text: str) -> list[int]:
+    """argparse type: '2,4,8' as integers >= 1."""
+    try:
+        values = [int(word) for word in text.replace(",", " ").split()]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of integers such as 2,4,8") from None
+    if not values or min(values) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must hold integers >= 1")
+    return values
+
+
+def positive_number(text: str) -> float:
+    """argparse type: a positive, finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} must be positive and finite")
+    return value
+
+
+def check_device(name: str) -> str:
+    """`name` if torch can compute in float64 there; `UsageError` otherwise, never a silent fall-back to the CPU."""
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"--device {name}: not a device; use cpu, cuda or cuda:N") from None
+    if device.type == "cpu":
+        return name
+    if device.type != "cuda":
+        raise UsageError(f"--device {name}: has no float64, which every simulation here needs; use cpu or cuda")
+    if not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"--device {name}: no such CUDA device on this machine; use --device cpu")
+    return name
+
+
+def check_writable(folder: Path) -> Path:
+    """`folder`, created if need be, after a trial write; `UsageError` before anything is computed if it cannot be
+    used."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"--out {folder}: cannot write there ({error.strerror})") from None
+    return folder
+
+
+def strict_json(value: Any) -> str:
+    """JSON with NaN and infinities as null; numbers keep 17 digits."""
+    return json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write by a temporary file and a rename: a reader, or a second run, never sees half a file."""
+    data = content.encode() if isinstance(content, str) else content
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,153 @@
+"""Every figure of the package, in one style: Okabe-Ito colours, a marker of its own for each series, paper-column
+sizes.
+
+Figures are made without pyplot and inside an rc context, so that a user's own style and backend stay as they were.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from verify.command_line import write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from verify.manifold_gap import ManifoldGap
+
+OKABE_ITO = {
+    "black": "#000000",
+    "orange": "#E69F00",
+    "sky": "#56B4E9",
+    "green": "#009E73",
+    "yellow": "#F0E442",
+    "blue": "#0072B2",
+    "vermilion": "#D55E00",
+    "purple": "#CC79A7",
+}
+STYLE: dict[str, Any] = {
+    "font.size": 9.0,
+    "axes.titlesize": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "lines.linewidth": 1.4,
+    "legend.frameon": False,
+    "legend.fontsize": 8.0,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "fastslow",
+    "savefig.dpi": 200,
+    "figure.dpi": 100,
+}
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of `width` × `height` inches with constrained layout, drawn by Agg: no display is needed."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Figure, stem: Path) -> Path:
+    """Write `stem`.svg and `stem`.png, each whole and without a date; the path of the PNG."""
+    from matplotlib import rc_context
+
+    with rc_context(STYLE):
+        for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=suffix, metadata=metadata)
+            write_whole(stem.with_name(f"{stem.name}.{suffix}"), buffer.getvalue())
+    return stem.with_name(f"{stem.name}.png")
+
+
+def manifold_gap_figure(results: Sequence[ManifoldGap]) -> Figure:
+    """Measured gap on the predicted line over ε, one panel a system, with floor and certificate."""
+    from matplotlib import rc_context
+
+    with rc_context(STYLE):
+        columns = min(3, len(results))
+        rows = math.ceil(len(results) / columns)
+        single = len(results) == 1
+        figure = new_figure(5.2 if single else 3.1 * columns, 3.7 if single else 2.6 * rows + 0.3)
+        panels = figure.subplots(rows, columns, squeeze=False).ravel()
+        for panel, result in zip(panels, results, strict=False):
+            _gap_panel(panel, result, detailed=single)
+        for panel in panels[len(results) :]:
+            panel.set_axis_off()
+        if not single:
+            handles, labels = panels[0].get_legend_handles_labels()
+            figure.legend(handles, labels, loc="outside lower center", ncols=5)
+    return figure
+
+
+def _gap_panel(panel: Axes, result: ManifoldGap, *, detailed: bool) -> None:
+    rows = result.rows
+    eps = [row.epsilon for row in rows]
+    panel.plot(
+        eps, [_shown(row.predicted_tv) for row in rows], color=OKABE_ITO["black"], label="predicted, nothing fitted"
+    )
+    panel.plot(
+        eps,
+        [_shown(row.certificate_tv) for row in rows],
+        color=OKABE_ITO["purple"],
+        linestyle="none",
+        marker="v",
+        markersize=4,
+        markerfacecolor="none",
+        label="certificate (proven bound)",
+    )
+    usable = [row for row in rows if row.usable]
+    early = [row for row in rows if row.pre_asymptotic]
+    floored = [row for row in rows if row.floor_limited and not row.pre_asymptotic]
+    for group, marker, face, label in (
+        (usable, "o", OKABE_ITO["blue"], "measured TV(φ_θ, p_st)"),
+        (early, "o", "none", "measured, not yet settled"),
+        (floored, "x", OKABE_ITO["blue"], "measured, at the floor"),
+    ):
+        if group or not detailed:
+            panel.plot(
+                [row.epsilon for row in group],
+                [_shown(row.gap_tv) for row in group],
+                color=OKABE_ITO["blue"],
+                linestyle="none",
+                marker=marker,
+                markersize=5,
+                markerfacecolor=face,
+                label=label,
+            )
+    panel.set_xscale("log")
+    panel.set_yscale("log")
+    values = [v for row in rows for v in (row.gap_tv, row.predicted_tv) if v > 0]
+    top = 4.0 * max(values, default=1.0)
+    bottom = min(min(values, default=1e-16), max(result.floor_tv, 1e-17)) / 6.0
+    panel.set_ylim(bottom, max(top, 10.0 * bottom))
+    panel.fill_between(
+        [min(eps) / 1.6, max(eps) * 1.6],
+        bottom,
+        max(result.floor_tv, bottom),
+        color=OKABE_ITO["orange"],
+        alpha=0.35,
+        linewidth=0,
+        label="learning floor" if detailed else "floor",
+    )
+    panel.set_xlim(min(eps) / 1.6, max(eps) * 1.6)
+    panel.set_xlabel("ε = 1/P (dimensionless)")
+    panel.set_ylabel("total variation")
+    title = f"{result.system}: {result.verdict}"
+    if result.slope is not None and detailed and result.constant_ratio is not None:
+        title += f", slope {result.slope:.4f}, measured/predicted {result.constant_ratio:.4f}"
+    panel.set_title(title, loc="left")
+    if detailed:
+        panel.legend(loc="upper left")
+
+
+def _shown(value: float) -> float:
+    return value if value > 0 else math.nan  # a log axis has no place for zero

@@ -1,0 +1,478 @@
+"""The headline: how far the learned φ_θ is from p_st as ε = 1/P shrinks. `python -m verify.manifold_gap`.
+
+For each period P, trajectories of a fast-slow system give pairs (y, x̄); φ_θ is fitted to them; at fresh test points
+the gap TV(φ_θ, p_st) is measured and held against the leading term that theory predicts, with nothing fitted. The gap
+of the same fit trained on exact pairs (y, p_st(y)) is the floor under all of it. The claim is that the gap is
+proportional to ε with the predicted constant: slope one, ratio one, each with its interval.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from verify.command_line import (
+    Parser,
+    UsageError,
+    check_device,
+    check_writable,
+    module_names,
+    positive_integers,
+    positive_number,
+    run,
+    strict_json,
+    write_whole,
+)
+from verify.verdict import Verdict, exit_code
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from theory import FastSlowSystem
+    from verify.convergence import Slope
+    from verify.error_budget import Row
+    from verify.observe import Observation
+
+DEFAULT_SYSTEM = "driven_cycle"
+DEFAULT_PERIODS = tuple(2**k for k in range(1, 17))
+KERNELS = ("exp", "euler")
+TRAIN_PAIRS, TEST_POINTS = 3000, 500
+SLOPE_TOLERANCE = 0.01  # what finite ε may add to a slope of one
+RATIO_TOLERANCE = 0.02  # and to a ratio of one
+WIDEST_INTERVAL = 0.2
+
+
+@dataclass(frozen=True)
+class ManifoldGap:
+    """The measurement of one system: a row per period, the slope with its interval, the verdict with its reason.
+
+    slope, slope_interval, constant_ratio: over the usable rows; None where none is claimed. ratio_interval: range of
+    measured over predicted gap in those rows, widened by the floor. floor_tv: gap of the same fit on exact pairs, plus
+    the rounding of a block mean. step_limit: predicted gap over ε φ₁ as the step h is halved. phi_theta: the φ_θ of the
+    largest period.
+    """
+
+    system: str
+    observe: str
+    fit: str
+    step: float
+    kernel: str
+    rows: list[Row]
+    slope: float | None
+    slope_interval: tuple[float, float] | None
+    constant_ratio: float | None
+    ratio_interval: tuple[float, float] | None
+    floor_tv: float
+    verdict: Verdict
+    reason: str
+    step_limit: list[dict[str, float]]
+    notes: list[str]
+    provenance: dict[str, Any]
+    interrupted: bool = False
+    phi_theta: Callable[..., Tensor] | None = field(default=None, repr=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything but φ_θ, as plain data; the keys of the JSON."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        del fields["phi_theta"]
+        return fields | {"rows": [dataclasses.asdict(row) for row in self.rows], "verdict": str(self.verdict)}
+
+    def to_json(self) -> str:
+        """Strict JSON: no NaN or Infinity, null and a reason instead."""
+        return strict_json(self.as_dict())
+
+
+def measure(
+    system: FastSlowSystem | str,
+    periods: Sequence[int] = DEFAULT_PERIODS,
+    *,
+    seed: int = 0,
+    observe: str = "clock",
+    fit: str = "varpro",
+    step: float | None = None,
+    kernel: str = "exp",
+    device: str = "cpu",
+    phi_theta: Callable[..., Tensor] | None = None,
+    theory_system: FastSlowSystem | None = None,
+    progress: bool = False,
+) -> ManifoldGap:
+    """Measure TV(φ_θ, p_st) over `periods` on `system` (a `FastSlowSystem` or the name of a built-in one).
+
+    observe, fit: names of `verify.observe` and `verify.fits`. step: h; None lets `default_step` choose it. phi_theta: a
+    trained φ_θ, y[..., m] -> x[..., n], measured instead of fitting one; if it takes the argument `period` it is called
+    as phi_theta(period=P) for the φ_θ of that period. theory_system: the system that p_st, prediction and certificate
+    are computed from, if not the one that makes the data: a wrong theory held against right data.
+
+    Raises `ValueError` for an unknown name, periods below one, a bad step, or a generator that is none at a visited y.
+    """
+    from tqdm import tqdm
+
+    from theory import get_system
+    from verify.error_budget import arithmetic_floor, budget, learning_floor
+    from verify.fits import Fit, get_fit
+    from verify.observe import get_observer
+    from verify.observe.clock import default_step
+    from verify.provenance import provenance
+
+    system = get_system(system) if isinstance(system, str) else system
+    theory = system if theory_system is None else theory_system
+    wanted = _clean_periods(periods)
+    notes = [] if list(periods) == wanted else [f"periods were sorted and made unique: {wanted}"]
+    if kernel not in KERNELS:
+        raise ValueError(f"unknown kernel {kernel!r}; there are {', '.join(KERNELS)}")
+    step = default_step(system, kernel) if step is None else step
+    if not (math.isfinite(step) and step > 0):
+        raise ValueError(f"step must be positive and finite, got {step!r}")
+    collect = partial(get_observer(observe), step=step, kernel=kernel, device=device)
+    train_fit = partial(get_fit(fit), seed=seed, device=device)
+
+    def phi_at(period: int) -> Fit:
+        if phi_theta is None:
+            train = collect(system, period, count=TRAIN_PAIRS, seed=2 * seed)
+            notes.extend(f"P = {period}, training: {note}" for note in train.notes)
+            return train_fit(train.y, train.x)
+        given = phi_theta(period=period) if _takes_period(phi_theta) else phi_theta
+        return Fit(given, True, "φ_θ was given, not fitted")  # type: ignore[arg-type]
+
+    y_train = system.uniform(TRAIN_PAIRS, seed=2 * seed, device=device)
+    y_test = system.uniform(TEST_POINTS, seed=2 * seed + 1, device=device)
+    floor = arithmetic_floor(theory, y_test, wanted[-1], step, kernel)
+    if phi_theta is None:
+        from theory import stationary_distribution
+
+        exact = train_fit(y_train, stationary_distribution(theory.A(y_train)))
+        floor += learning_floor(theory, exact.phi_theta, y_test)
+        notes.append(f"floor: {exact.note}")
+    rows: list[Row] = []
+    last_fit, last_test, interrupted = None, None, False
+    try:
+        for period in tqdm(wanted, desc=system.name, unit="P", file=sys.stderr, disable=not progress, mininterval=0.3):
+            test = collect(system, period, count=TEST_POINTS, seed=2 * seed + 1)
+            notes.extend(f"P = {period}, test: {note}" for note in test.notes)
+            result = phi_at(period)
+            rows.append(budget(theory, result.phi_theta, test, period, floor, result.converged))
+            last_fit, last_test = result, test
+    except KeyboardInterrupt:
+        interrupted = True
+    if last_fit is not None:
+        notes.append(f"P = {rows[-1].period}: {last_fit.note}")
+    slope, ratios = _slope_and_ratios(rows, floor)
+    verdict, reason = _judge(rows, slope, ratios, fixed=phi_theta is not None and not _takes_period(phi_theta))
+    if interrupted:
+        verdict, reason = Verdict.INCONCLUSIVE, f"interrupted after {len(rows)} of {len(wanted)} periods; {reason}"
+    return ManifoldGap(
+        system=system.name,
+        observe=observe,
+        fit=fit if phi_theta is None else "given",
+        step=step,
+        kernel=kernel,
+        rows=rows,
+        slope=slope.slope,
+        slope_interval=slope.interval,
+        constant_ratio=statistics.median(r.gap_tv / r.predicted_tv for r in rows if r.usable) if ratios else None,
+        ratio_interval=ratios,
+        floor_tv=floor,
+        verdict=verdict,
+        reason=reason,
+        step_limit=_step_limit(theory, last_test, step, kernel),
+        notes=notes,
+        provenance=provenance(seed=seed, device=device, train_pairs=TRAIN_PAIRS, test_points=TEST_POINTS),
+        interrupted=interrupted,
+        phi_theta=None if last_fit is None else last_fit.phi_theta,
+    )
+
+
+def _clean_periods(periods: Sequence[int]) -> list[int]:
+    for period in periods:
+        if isinstance(period, bool) or int(period) != period or period < 1:
+            raise ValueError(f"periods must be integers >= 1, got {period!r}")
+    if not len(periods):
+        raise ValueError("periods is empty")
+    return sorted({int(period) for period in periods})
+
+
+def _takes_period(phi: Callable[..., Any]) -> bool:
+    try:
+        return "period" in inspect.signature(phi).parameters
+    except (TypeError, ValueError):
+        return False  # a builtin without a signature takes y alone
+
+
+def _slope_and_ratios(rows: Sequence[Row], floor: float) -> tuple[Slope, tuple[float, float] | None]:
+    """The slope over the usable rows, and the range of measured over predicted gap there (None without a slope)."""
+    from verify.convergence import fit_slope
+
+    usable = [row for row in rows if row.usable]
+    slope = fit_slope(
+        [row.epsilon for row in usable], [row.gap_tv for row in usable], [row.gap_error / row.gap_tv for row in usable]
+    )
+    if slope.slope is None or any(row.predicted_tv <= 0 for row in usable):
+        return slope, None
+    uncertain = [floor + 2.0 * row.gap_error for row in usable]
+    low = min((row.gap_tv - u) / row.predicted_tv for row, u in zip(usable, uncertain, strict=True))
+    high = max((row.gap_tv + u) / row.predicted_tv for row, u in zip(usable, uncertain, strict=True))
+    return slope, (low, high)
+
+
+def _judge(
+    rows: Sequence[Row], slope: Slope, ratios: tuple[float, float] | None, *, fixed: bool
+) -> tuple[Verdict, str]:
+    broken = [row.period for row in rows if not row.certified]
+    if broken:
+        return (
+            Verdict.VIOLATED,
+            f"the gap exceeds its certificate at P = {broken}: p_st or A(y) is not what theory says",
+        )
+    remarks = ""
+    unconverged = [row.period for row in rows if not row.converged]
+    if unconverged:
+        remarks = f"; the fit has not converged at P = {unconverged}"
+    if slope.slope is None or slope.interval is None:
+        return Verdict.INCONCLUSIVE, _why_no_slope(rows, slope) + remarks
+    low, high = slope.interval
+    shown = f"slope {slope.slope:.4f} in [{low:.4f}, {high:.4f}]"
+    if high < 0.5:
+        why = " (one fixed φ_θ was measured at every P)" if fixed else ""
+        return Verdict.VIOLATED, f"the gap does not shrink with ε: {shown}, where 1 is claimed{why}{remarks}"
+    if high - low > WIDEST_INTERVAL:
+        return Verdict.INCONCLUSIVE, f"the interval of the slope is too wide: {shown}{remarks}"
+    if high < 1 - SLOPE_TOLERANCE or low > 1 + SLOPE_TOLERANCE:
+        return Verdict.VIOLATED, f"the gap is not proportional to ε: {shown}{remarks}"
+    if ratios is None:
+        return Verdict.INCONCLUSIVE, f"{shown}, but the predicted gap is zero: no constant to compare with{remarks}"
+    ratio = f"measured/predicted in [{ratios[0]:.4f}, {ratios[1]:.4f}]"
+    if ratios[1] < 1 - RATIO_TOLERANCE or ratios[0] > 1 + RATIO_TOLERANCE:
+        return Verdict.VIOLATED, f"the gap is proportional to ε but not with the predicted constant: {ratio}{remarks}"
+    return Verdict.HOLDS, f"{shown}, {ratio}{remarks}"
+
+
+def _why_no_slope(rows: Sequence[Row], slope: Slope) -> str:
+    early = [row for row in rows if row.pre_asymptotic]
+    floored = [row for row in rows if row.floor_limited]
+    causes = [slope.reason]
+    if early:
+        worst = early[-1]
+        causes.append(f"{len(early)} of {len(rows)} periods pre-asymptotic, at P = {worst.period}: {worst.why_not}")
+    if floored:
+        causes.append(f"{len(floored)} of {len(rows)} periods limited by the floor")
+    if floored and all(row.predicted_tv <= row.gap_tv and row.floor_limited for row in rows):
+        causes.append("the predicted gap is at the floor too: this system has no O(ε) term (does A(y) depend on y?)")
+    return "; ".join(causes)
+
+
+def _step_limit(theory: FastSlowSystem, test: Observation | None, step: float, kernel: str) -> list[dict[str, float]]:
+    """How the token clock's predicted gap meets the continuous ε φ₁: the ratio of the two at h, h/2, …, h/16."""
+    from theory import first_order, predicted_gap, stationary_distribution
+
+    if test is None:
+        return []
+    velocity = theory.g(stationary_distribution(theory.A(test.y)), test.y)
+    continuous = float(first_order(theory, test.y).abs().sum(-1).mean())
+    if continuous == 0:
+        return []
+    limits = []
+    for h in (step / 2**k for k in range(5)):
+        clock = predicted_gap(theory, test.y - h * velocity, test.y, period=1, step=h, euler=kernel == "euler")
+        limits.append({"step": h, "ratio": float(clock.abs().sum(-1).mean()) / continuous})
+    return limits
+
+
+def table(result: ManifoldGap) -> str:
+    """The measurement as text: a row per period, then the slope, the constant, the floor and the verdict."""
+    lines = [
+        f"{result.system}: observe {result.observe}, fit {result.fit}, kernel {result.kernel}, step h = {result.step:g}",
+        f"{'P':>7} {'ε':>9} {'gap TV':>10} {'predicted':>10} {'ratio':>8} {'pooling':>10} {'learning':>10} "
+        f"{'certificate':>11}",
+    ]
+    for row in result.rows:
+        ratio = f"{row.gap_tv / row.predicted_tv:8.5f}" if row.predicted_tv > 0 else f"{'-':>8}"
+        mark = "  pre-asymptotic" * row.pre_asymptotic + "  floor-limited" * row.floor_limited
+        lines.append(
+            f"{row.period:>7} {row.epsilon:9.2e} {row.gap_tv:10.3e} {row.predicted_tv:10.3e} {ratio} "
+            f"{row.pooling_tv:10.3e} {row.learning_tv:10.3e} {row.certificate_tv:11.3e}{mark}"
+        )
+    if result.slope is not None and result.slope_interval is not None:
+        low, high = result.slope_interval
+        lines.append(f"slope of log gap over log ε   {result.slope:.5f}   interval [{low:.5f}, {high:.5f}]   claimed 1")
+    if result.constant_ratio is not None and result.ratio_interval is not None:
+        low, high = result.ratio_interval
+        ratio = f"{result.constant_ratio:.5f}   range    [{low:.5f}, {high:.5f}]"
+        lines.append(f"measured / predicted gap      {ratio}   claimed 1")
+    lines.append(f"floor (same fit, exact pairs) {result.floor_tv:.2e} TV")
+    if result.step_limit:
+        meets = ", ".join(f"{limit['ratio']:.4f} at h = {limit['step']:.3g}" for limit in result.step_limit)
+        lines.append(f"predicted gap over ε φ₁       {meets}")
+    lines.extend(f"note: {note}" for note in result.notes)
+    lines.append(f"verdict: {result.verdict} ({result.reason})")
+    return "\n".join(lines)
+
+
+def parser() -> Parser:
+    """The command line; building it imports neither torch nor any system."""
+    p = Parser(prog="python -m verify.manifold_gap", description=(__doc__ or "").split("\n\n")[1])
+    p.add_argument(
+        "--system",
+        default=DEFAULT_SYSTEM,
+        metavar="NAME|all|FILE.py:FACTORY",
+        help=f"default %(default)s; built in: {', '.join(module_names('theory', 'systems'))}",
+    )
+    p.add_argument(
+        "--periods",
+        type=positive_integers,
+        default=list(DEFAULT_PERIODS),
+        metavar="P,P,…",
+        help="tokens per slow update; default 2,4,…,65536",
+    )
+    p.add_argument(
+        "--step",
+        type=positive_number,
+        metavar="h",
+        help="fast step in the system's time unit; by default such that blocks of 64 relax",
+    )
+    p.add_argument(
+        "--kernel", choices=KERNELS, default="exp", help="one fast step: e^{hA} or I + hA; default %(default)s"
+    )
+    p.add_argument(
+        "--observe",
+        choices=module_names("verify", "observe"),
+        default="clock",
+        help="where the training pairs come from; default %(default)s",
+    )
+    p.add_argument(
+        "--fit",
+        choices=module_names("verify", "fits", leave_out=("features", "multinomial")),
+        default="varpro",
+        help="how φ_θ is trained (default %(default)s)",
+    )
+    p.add_argument(
+        "--phi-theta",
+        metavar="FILE",
+        help="measure this φ_θ instead: .safetensors saved by this tool, or FILE.py:FACTORY returning a function "
+        "y[..., m] -> x[..., n]",
+    )
+    p.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N; default %(default)s")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out"),
+        metavar="DIR",
+        help="where JSON, CSV and the figure go; default %(default)s",
+    )
+    p.add_argument("--json", action="store_true", help="print the JSON on stdout instead of the table")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    p = parser()
+    arguments = p.parse_args(argv)
+    names = module_names("theory", "systems")
+    if arguments.system not in (*names, "all") and ".py:" not in arguments.system:
+        choices = f"all, FILE.py:FACTORY or one of {', '.join(names)}"
+        p.error(f"argument --system: unknown system {arguments.system!r}; choose {choices}")
+    if arguments.seed < 0:
+        p.error(f"argument --seed: must be >= 0, got {arguments.seed}")
+    if arguments.phi_theta and arguments.system == "all":
+        p.error("argument --phi-theta: a φ_θ belongs to one system; name it with --system")
+    return run(partial(_command, arguments, names), p.prog)
+
+
+def _command(arguments: Any, names: list[str]) -> int:
+    out = check_writable(arguments.out)
+    device = check_device(arguments.device)
+    systems = _load_systems(arguments.system, names)
+    phi = _load_phi_theta(arguments.phi_theta, systems[0], device) if arguments.phi_theta else None
+    results: list[ManifoldGap] = []
+    for system in systems:
+        result = measure(
+            system,
+            arguments.periods,
+            seed=arguments.seed,
+            observe=arguments.observe,
+            fit=arguments.fit,
+            step=arguments.step,
+            kernel=arguments.kernel,
+            device=device,
+            phi_theta=phi,
+            progress=True,
+        )
+        results.append(result)
+        if not arguments.json:
+            print(table(result) + "\n")  # noqa: T201
+        if result.interrupted:
+            break
+    written = _write(results, out, as_list=arguments.system == "all")
+    if arguments.json:
+        print(_json(results, as_list=arguments.system == "all"))  # noqa: T201
+    else:
+        print(f"figure: {written}")  # noqa: T201
+    if results[-1].interrupted:
+        raise KeyboardInterrupt
+    return exit_code(result.verdict for result in results)
+
+
+def _load_systems(spec: str, names: list[str]) -> list[FastSlowSystem]:
+    from theory import get_system
+    from verify.user_code import load_system
+
+    if spec == "all":
+        return [get_system(name) for name in names]
+    return [get_system(spec) if spec in names else load_system(spec)]
+
+
+def _load_phi_theta(spec: str, system: FastSlowSystem, device: str) -> Callable[..., Tensor]:
+    from verify.phi_theta_file import load_phi_theta
+    from verify.user_code import call, check_phi_theta, load_factory
+
+    if ".py:" not in spec:
+        phi = load_phi_theta(Path(spec), device)
+        check_phi_theta(phi, system, spec, device)
+        return phi
+    factory = load_factory(spec)
+    if _takes_period(factory):
+        check_phi_theta(call(factory, spec, period=2), system, spec, device)
+        return factory
+    phi = call(factory, spec)
+    check_phi_theta(phi, system, spec, device)
+    return phi
+
+
+def _json(results: list[ManifoldGap], *, as_list: bool) -> str:
+    return strict_json([result.as_dict() for result in results]) if as_list else results[0].to_json()
+
+
+def _write(results: list[ManifoldGap], out: Path, *, as_list: bool) -> Path:
+    """Write JSON, CSV, φ_θ and figure under `out`, each whole; the path of the PNG."""
+    import csv
+    import io
+
+    from network import PhiTheta
+    from verify.figures import manifold_gap_figure, save_figure
+    from verify.phi_theta_file import phi_theta_bytes
+
+    write_whole(out / "manifold_gap.json", _json(results, as_list=as_list) + "\n")
+    sheet = io.StringIO()
+    writer = csv.writer(sheet, lineterminator="\n")
+    columns = list(results[0].as_dict()["rows"][0]) if results[0].rows else []
+    writer.writerow(["system", *columns])
+    for result in results:
+        writer.writerows([result.system, *(row[c] for c in columns)] for row in result.as_dict()["rows"])
+    write_whole(out / "manifold_gap.csv", sheet.getvalue())
+    for result in results:
+        if isinstance(result.phi_theta, PhiTheta) and result.fit != "given":
+            name = f"phi_theta_{result.system}.safetensors" if as_list else "phi_theta.safetensors"
+            write_whole(out / name, phi_theta_bytes(result.phi_theta, result.rows[-1].period))
+    return save_figure(manifold_gap_figure(results), out / "manifold_gap")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

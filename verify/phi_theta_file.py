@@ -1,0 +1,44 @@
+"""A learned φ_θ as one safetensors file: the weights, and in the header the arguments that rebuild the module."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from network import PhiTheta
+from verify.command_line import UsageError
+
+_ARGUMENTS = ("n_slow", "n_states", "width", "depth", "head", "activation")
+
+
+def phi_theta_bytes(phi: PhiTheta, period: int) -> bytes:
+    """The file's content: weights of φ_θ, with its arguments and the period P that it was trained at."""
+    from safetensors.torch import save
+
+    arguments = {name: getattr(phi, name) for name in _ARGUMENTS}
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in phi.state_dict().items()}
+    return save(weights, {"phi_theta": json.dumps(arguments), "period": str(period)})
+
+
+def load_phi_theta(path: Path, device: str) -> PhiTheta:
+    """φ_θ from a file of `phi_theta_bytes`; raises `UsageError` with the path for a missing, foreign or truncated
+    file."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    try:
+        with safe_open(path, "pt", device="cpu") as file:
+            header = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UsageError(f"{path}: not a whole safetensors file ({error})") from error
+    if "phi_theta" not in header:
+        raise UsageError(f"{path}: a safetensors file, but not of a φ_θ saved by this tool")
+    arguments = json.loads(header["phi_theta"])
+    phi = PhiTheta(**arguments, dtype=next(iter(weights.values())).dtype, device=device)
+    try:
+        phi.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UsageError(f"{path}: its weights do not fit its header: {error}") from error
+    return phi

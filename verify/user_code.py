@@ -1,0 +1,86 @@
+"""A user's own system or φ_θ, given as FILE.py:FACTORY; every way it can be wrong is named with its file and cause."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from theory import FastSlowSystem
+from verify.command_line import UsageError
+
+
+def load_factory(spec: str) -> Callable[..., Any]:
+    """The object FACTORY of FILE.py, for 'FILE.py:FACTORY'; raises `UsageError` naming the file and the cause."""
+    file, _, name = spec.rpartition(":")
+    if not file or not name:
+        raise UsageError(f"{spec!r} is not of the form FILE.py:FACTORY")
+    path = Path(file)
+    if not path.is_file():
+        raise UsageError(f"{file}: no such file")
+    module_spec = importlib.util.spec_from_file_location(f"user_{path.stem}", path)
+    if module_spec is None or module_spec.loader is None:
+        raise UsageError(f"{file}: not a Python file")
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules[module_spec.name] = module  # dataclasses in the user's file look themselves up there
+    try:
+        module_spec.loader.exec_module(module)
+    except Exception as error:
+        raise UsageError(f"{file}: importing it raised {type(error).__name__}: {error}") from error
+    factory = getattr(module, name, None)
+    if not callable(factory):
+        found = [key for key, value in vars(module).items() if inspect.isfunction(value)]
+        raise UsageError(f"{file}: has no function {name!r}; it defines {', '.join(found) or 'none'}")
+    return factory
+
+
+def load_system(spec: str) -> FastSlowSystem:
+    """The `FastSlowSystem` that FILE.py:FACTORY returns, checked at 64 points of its box."""
+    system = call(load_factory(spec), spec)
+    if not isinstance(system, FastSlowSystem):
+        raise UsageError(f"{spec}: returned {type(system).__name__}, not a theory.FastSlowSystem")
+    y = system.uniform(64, seed=0)
+    x = torch.full((64, system.n_states), 1.0 / system.n_states, dtype=y.dtype)
+    try:
+        system.check_at(y)
+        drift = system.g(x, y)
+    except Exception as error:
+        raise UsageError(f"{spec}: {type(error).__name__}: {error}") from error
+    if not bool(torch.isfinite(drift).all()):
+        bad = y[~torch.isfinite(drift).all(-1)][0].tolist()
+        raise UsageError(f"{spec}: g(x, y) is not finite at y = {bad}")
+    return system
+
+
+def call(factory: Callable[..., Any], spec: str, **arguments: Any) -> Any:
+    """factory(**arguments), with whatever it raises reported against its file."""
+    try:
+        return factory(**arguments)
+    except Exception as error:
+        raise UsageError(f"{spec}: calling it raised {type(error).__name__}: {error}") from error
+
+
+def check_phi_theta(phi: Callable[[Tensor], Tensor], system: FastSlowSystem, spec: str, device: str) -> None:
+    """Raise `UsageError` unless φ maps y[8, m] to finite x[8, n] of sum one, in float64."""
+    y = system.uniform(8, seed=0, device=device)
+    if not callable(phi):
+        raise UsageError(f"{spec}: returned {type(phi).__name__}, not a function of y")
+    try:
+        with torch.no_grad():
+            x = phi(y)
+    except Exception as error:
+        raise UsageError(f"{spec}: φ_θ(y) raised {type(error).__name__}: {error}") from error
+    expected = (8, system.n_states)
+    if not isinstance(x, Tensor) or tuple(x.shape) != expected:
+        shape = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
+        raise UsageError(f"{spec}: φ_θ(y) gave {shape} for y {list(y.shape)}; {list(expected)} is needed")
+    if x.dtype != y.dtype:
+        raise UsageError(f"{spec}: φ_θ(y) has dtype {x.dtype}; float64 is needed: φ_θ.double()")
+    if not bool(torch.isfinite(x).all()) or float((x.sum(-1) - 1).abs().max()) > 1e-12:
+        raise UsageError(f"{spec}: φ_θ(y) must sum to one over states; the sums are {x.sum(-1).tolist()}")
