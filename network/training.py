@@ -1,0 +1,270 @@
+"""The training loop: AdamW on next-token cross-entropy, from the first step or from a checkpoint.
+
+`train` is all there is; `python -m network.train` and the studies call it alike. Nothing random happens outside the
+initial weights (drawn on the CPU from the seed) and the data order (`network.data`), so on one CPU thread two runs of a
+configuration agree bit for bit, interrupted and resumed or not. The caller's random state is left as it was.
+
+Losses and gradient norms stay on the device and are read every `DRAIN` steps, before each evaluation and before each
+checkpoint: no step waits for the device, and no checkpoint is written after a step that was not finite.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from network.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from network.config import FastSlowConfig
+from network.data import Batches, TokenData, check_length
+from network.distributed import Processes, processes
+from network.evaluate import Evaluation, cross_entropy, evaluate
+from network.model import FastSlowLM
+from network.optimizer import autocast, make_optimizer
+from network.run_folder import claimed, describe_run, read_run, write_run
+from network.run_log import RunLog
+from network.training_config import TrainConfig
+
+DRAIN = 10
+
+
+class TrainingDiverged(RuntimeError):
+    """A loss or gradient is not finite: `step` (from 1), the `offsets` of its batch, and the last good `checkpoint`."""
+
+    def __init__(self, message: str, step: int, offsets: list[int], checkpoint: Path | None) -> None:
+        super().__init__(message)
+        self.step, self.offsets, self.checkpoint = step, offsets, checkpoint
+
+
+@dataclass(frozen=True, eq=False)
+class TrainResult:
+    """A finished run, or with `stopped` one that was asked to end early.
+
+    losses: the training loss of each step, nats per token. evaluations: see `network.evaluate`. seconds: spent in
+    training steps, without evaluations and checkpoints, over all resumptions. run: the folder, if one was written.
+    """
+
+    model: FastSlowLM
+    losses: list[float]
+    evaluations: list[Evaluation]
+    tokens: int
+    seconds: float
+    stopped: bool
+    run: Path | None
+
+    @property
+    def validation_loss(self) -> float:
+        """The loss at the last evaluation, nats per token; NaN if none was reached."""
+        return self.evaluations[-1].validation_loss if self.evaluations else math.nan
+
+
+def train(
+    model: FastSlowConfig,
+    training: TrainConfig | None = None,
+    *,
+    data: TokenData,
+    run: str | Path | None = None,
+    resume: bool = False,
+    device: str | torch.device = "cpu",
+    progress: bool = False,
+    stop: Callable[[], bool] | None = None,
+) -> TrainResult:
+    """Train a `FastSlowLM` of configuration `model` on `data`, as `training` says.
+
+    run: the folder for checkpoints and log (None: nothing is written); it must hold no run unless `resume` continues
+    the one there. stop: polled between steps; once true, the run ends with a checkpoint. Under torchrun every process
+    calls this.
+
+    Raises `ValueError` (also `CorpusError`, `CheckpointError`) before the first step for what cannot be trained, and
+    `TrainingDiverged` at a loss that is not finite.
+    """
+    training = training if training is not None else TrainConfig()
+    folder = Path(run) if run is not None else None
+    if resume and folder is None:
+        raise ValueError("resume=True needs run, the folder of the run to continue")
+    if model.vocab_size != data.vocab_size:
+        raise ValueError(f"vocab_size = {model.vocab_size} where the tokens of {data.corpus!r} have {data.vocab_size}")
+    check_length(data.validation, model.block_size, "validation")
+    check_length(data.training, model.block_size, "training")
+    with processes(device) as group, _private_random_state(group.device, training.seed):
+        loop = _Loop(model, training, data, group, folder)
+        with claimed(folder if group.first else None, resume=resume):
+            loop.begin(resume)
+            return loop.finish(progress and group.first, stop)
+
+
+class _Loop:
+    """The state of a run: `step` finished steps, and the losses of those not yet read off the device."""
+
+    def __init__(
+        self, model: FastSlowConfig, training: TrainConfig, data: TokenData, group: Processes, run: Path | None
+    ) -> None:
+        self.training, self.data, self.group, self.run = training, data, group, run
+        self.batches = Batches(data.training, training.batch_size, model.block_size, training.seed)
+        self.rows = group.rows(training.batch_size)
+        self.steps = training.steps(model.block_size)
+        self.description = describe_run(model, training, data)
+        self.model = FastSlowLM(model, generator=torch.Generator().manual_seed(training.seed))
+        self.model.to(group.device, torch.float64 if training.dtype == "float64" else torch.float32)
+        self.optimizer = make_optimizer(self.model, training)
+        self.step, self.seconds = 0, 0.0
+        self.saved: Path | None = None
+        self.pending: list[tuple[Tensor, Tensor]] = []
+
+    def begin(self, resume: bool) -> None:
+        if self.run is None:
+            return
+        if resume:
+            stored = Checkpoint(self.run, 0, read_run(self.run), {})
+            stored.require(self.description, ignoring=("data.corpus",))
+            if (self.run / "checkpoints").is_dir() and any((self.run / "checkpoints").glob("[0-9]*")):
+                self._restore(load_checkpoint(self.run))
+        elif self.group.first:
+            write_run(self.run, self.description, self.data.tokenizer.to_json())
+
+    def finish(self, progress: bool, stop: Callable[[], bool] | None) -> TrainResult:
+        training, group = self.training, self.group
+        run = self.run if group.first else None
+        compiled: Any = torch.compile(self.model) if training.compile else self.model
+        network = group.parallel(compiled)
+        evaluation_steps = training.evaluation_steps(self.steps)
+        per_step = training.batch_size * self.batches.block_size
+        stopped = False
+        with RunLog(run, steps=self.steps, step=self.step, tokens_per_step=per_step, progress=progress) as log:
+            mark = time.perf_counter()
+            while self.step < self.steps and not stopped:
+                self._advance(network)
+                asked = stop is not None and stop()
+                boundary = self.step in evaluation_steps or self.step % training.checkpoint_every == 0
+                if not (
+                    boundary or len(self.pending) == DRAIN or self.step == self.steps or (asked and group.world == 1)
+                ):
+                    continue
+                self._drain(log)
+                self.seconds += time.perf_counter() - mark
+                stopped = group.agree(asked) if stop is not None else False
+                if self.step in evaluation_steps:
+                    self._evaluate(log)
+                if run is not None and (boundary or stopped or self.step == self.steps):
+                    log.flush()
+                    self._save(run)
+                mark = time.perf_counter()
+            steps = [r for r in log.records if r["kind"] == "step"]
+            evaluations = [Evaluation.from_record(r) for r in log.records if r["kind"] == "evaluation"]
+        losses = [record["loss"] for record in steps]
+        return TrainResult(
+            self.model, losses, evaluations, self.step * per_step, self.seconds, self.step < self.steps, self.run
+        )
+
+    def _advance(self, network: nn.Module) -> None:
+        """One step; its loss and gradient norm join the pending ones, unread."""
+        rate = self.training.rate(self.step, self.steps)
+        for settings in self.optimizer.param_groups:
+            settings["lr"] = rate
+        inputs, targets = (self._to_device(part) for part in self.batches.batch(self.step, self.rows))
+        size = self.training.micro_batch or len(inputs)
+        total: Any = 0.0
+        for first in range(0, len(inputs), size):
+            part = slice(first, first + size)
+            last = first + size >= len(inputs)
+            with nullcontext() if last else self.group.unsynchronised(network):
+                with autocast(self.training.dtype, self.group.device):
+                    logits = network(inputs[part])
+                loss = cross_entropy(logits, targets[part]) * (len(targets[part]) / len(targets))
+                loss.backward()
+            total = total + loss.detach()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.pending.append((total, norm))
+        self.step += 1
+
+    def _drain(self, log: RunLog) -> None:
+        if not self.pending:
+            return
+        losses = torch.stack([loss for loss, _ in self.pending])
+        losses = (self.group.sum(losses) / self.group.world).tolist()
+        norms = torch.stack([norm for _, norm in self.pending]).tolist()
+        begin = self.step - len(self.pending)
+        self.pending.clear()
+        for index, (loss, norm) in enumerate(zip(losses, norms, strict=True)):
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient norm is {norm}"
+                raise self._diverged(log, begin + index + 1, what)
+            rate = self.training.rate(begin + index, self.steps)
+            log.add("step", begin + index + 1, {"loss": loss, "gradient_norm": norm, "rate": rate})
+
+    def _diverged(self, log: RunLog, step: int, what: str) -> TrainingDiverged:
+        offsets = self.batches.offsets(step - 1).tolist()
+        kept = f"the last good checkpoint is {self.saved}" if self.saved else "no checkpoint was written before it"
+        log.add("diverged", step, {"reason": what})
+        return TrainingDiverged(
+            f"{what} at step {step}, whose batch holds the windows at {offsets} of the training split; {kept}; "
+            f"lower learning_rate = {self.training.learning_rate:g} or clip = {self.training.clip:g}",
+            step,
+            offsets,
+            self.saved,
+        )
+
+    def _evaluate(self, log: RunLog) -> None:
+        found = evaluate(
+            self.model,
+            self.data.validation,
+            step=self.step,
+            limit=self.training.eval_tokens,
+            processes=self.group,
+            dtype=self.training.dtype,
+        )
+        values = found.to_dict()
+        for name, value in values.items():
+            if value is not None and not math.isfinite(value):
+                raise self._diverged(log, self.step, f"{name} is {value} in the evaluation")
+        log.add("evaluation", self.step, values)
+
+    def _save(self, run: Path) -> None:
+        random = {"cpu": torch.get_rng_state()}
+        if self.group.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self.group.device)
+        self.saved = save_checkpoint(
+            run,
+            self.model,
+            step=self.step,
+            config=self.description,
+            counters={
+                "tokens": self.step * self.training.batch_size * self.batches.block_size,
+                "seconds": self.seconds,
+            },
+            training_state={"optimizer": self.optimizer.state_dict(), "random": random, "data": {"step": self.step}},
+        )
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        checkpoint.require(self.description, ignoring=("data.corpus",))
+        checkpoint.load_weights(self.model)
+        state = checkpoint.training_state()
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["random"]["cpu"])
+        if self.group.device.type == "cuda" and "cuda" in state["random"]:
+            torch.cuda.set_rng_state(state["random"]["cuda"], self.group.device)
+        self.step, self.seconds, self.saved = state["data"]["step"], checkpoint.counters["seconds"], checkpoint.path
+
+    def _to_device(self, tokens: Tensor) -> Tensor:
+        if self.group.device.type == "cuda":
+            return tokens.pin_memory().to(self.group.device, non_blocking=True)
+        return tokens.to(self.group.device)
+
+
+@contextmanager
+def _private_random_state(device: torch.device, seed: int) -> Iterator[None]:
+    cuda = [device.index or 0] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            torch.cuda.manual_seed(seed)
+        yield

@@ -1,0 +1,120 @@
+"""How a model is trained: one frozen, validated record, saved as JSON beside the weights.
+
+A run takes `steps` = ⌈tokens / (batch_size · block_size)⌉ steps of AdamW (Loshchilov and Hutter, ICLR 2019). The
+learning rate rises linearly over the first `warmup` of the run and falls along a half cosine to `final` of its peak.
+Weight decay is decoupled and acts on matrices alone: gates, norms and biases have none, since a decayed gate is pulled
+shut.
+
+The default peak learning rate is the best of the *dense* arm in the sweep of benchmarks/learning_rate.py; it serves
+every arm, so that no arm is tuned better than the baseline.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+DTYPES = ("float32", "float64", "bfloat16")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The training of one run.
+
+    tokens: training tokens, at least one batch. batch_size: sequences per step over all processes. micro_batch:
+    sequences per backward pass and process (None: all of a process's rows at once); it bounds memory. learning_rate:
+    the peak. warmup, final: fraction of the steps, fraction of the peak. weight_decay, beta1, beta2: AdamW's. clip:
+    bound on the 2-norm of the gradient. seed: initial weights and data order. evaluations: how many, evenly spaced,
+    the last one after the last step. eval_tokens: validation tokens read at each. checkpoint_every: steps between
+    checkpoints. dtype: of weights and arithmetic; `bfloat16` keeps float32 weights and computes under autocast.
+    compile: torch.compile.
+
+    Raises `ValueError` naming the field, its value and the remedy.
+    """
+
+    tokens: Any = 500_000
+    batch_size: Any = 4
+    micro_batch: Any = None
+    learning_rate: Any = 3e-3
+    warmup: Any = 0.05
+    final: Any = 0.1
+    weight_decay: Any = 0.1
+    beta1: Any = 0.9
+    beta2: Any = 0.99
+    clip: Any = 1.0
+    seed: Any = 0
+    evaluations: Any = 4
+    eval_tokens: Any = 65_536
+    checkpoint_every: Any = 100
+    dtype: Any = "float32"
+    compile: Any = False
+
+    def __post_init__(self) -> None:
+        for field, least in (
+            ("tokens", 1),
+            ("batch_size", 1),
+            ("seed", 0),
+            ("evaluations", 1),
+            ("eval_tokens", 1),
+            ("checkpoint_every", 1),
+        ):
+            _integer(field, getattr(self, field), least)
+        if self.micro_batch is not None:
+            _integer("micro_batch", self.micro_batch, 1)
+        for field, low, high in (
+            ("learning_rate", 0.0, math.inf),
+            ("warmup", 0.0, 1.0),
+            ("final", 0.0, 1.0),
+            ("weight_decay", 0.0, math.inf),
+            ("beta1", 0.0, 1.0),
+            ("beta2", 0.0, 1.0),
+            ("clip", 0.0, math.inf),
+        ):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+                raise ValueError(f"{field} must be a number in [{low:g}, {high:g}], got {value!r}")
+        for field in ("learning_rate", "clip"):
+            if not 0 < getattr(self, field) < math.inf:
+                raise ValueError(f"{field} must be positive and finite, got {getattr(self, field)!r}")
+        if max(self.beta1, self.beta2) >= 1:
+            raise ValueError(f"beta1 and beta2 must be below 1, got {self.beta1!r} and {self.beta2!r}")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}; got {self.dtype!r}")
+        if not isinstance(self.compile, bool):
+            raise ValueError(f"compile must be True or False, got {self.compile!r}")
+
+    def steps(self, block_size: int) -> int:
+        """How many steps the run takes with sequences of `block_size` tokens."""
+        return -(-self.tokens // (self.batch_size * block_size))
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate of step 0 … steps − 1."""
+        rising = self.warmup * steps
+        if step + 1 < rising:
+            return self.learning_rate * (step + 1) / rising
+        progress = (step + 1 - rising) / max(steps - rising, 1)
+        return self.learning_rate * (self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+    def evaluation_steps(self, steps: int) -> frozenset[int]:
+        """After how many steps to evaluate; `steps` itself is always among them."""
+        return frozenset(max(1, round(steps * k / self.evaluations)) for k in range(1, self.evaluations + 1))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> TrainConfig:
+        """The record back from `to_dict`; `ValueError` for anything but exactly its fields."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(values, dict) or set(values) != known:
+            given = sorted(values) if isinstance(values, dict) else type(values).__name__
+            raise ValueError(f"not a training configuration of this version: it has {given}, not {sorted(known)}")
+        return cls(**values)
+
+
+def _integer(field: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{field} must be an integer >= {least}, got {value!r}")
