@@ -22,8 +22,13 @@ _FLOATING = (torch.float32, torch.float64)
 
 
 def as_real_tensor(A: Any, name: str = "A") -> Tensor:
-    """`A` as a float32 or float64 tensor that shares memory where it can; integers become float64, nothing is clipped."""
+    """`A` as a float32 or float64 tensor that shares memory where it can; integers become float64, nothing is
+    clipped."""
     if isinstance(A, Tensor):
+        if A.layout != torch.strided:
+            raise GeneratorError(
+                f"{name} is a tensor of layout {A.layout}; pass {name}.to_dense() or a SciPy sparse array"
+            )
         tensor = A
     else:
         array = np.asarray(A)
@@ -31,7 +36,8 @@ def as_real_tensor(A: Any, name: str = "A") -> Tensor:
             raise GeneratorError(f"{name} has dtype {array.dtype}; pass a real floating-point or integer array")
         if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
             raise GeneratorError(f"{name} has dtype {array.dtype}; float32 and float64 are supported: cast it yourself")
-        tensor = torch.from_numpy(np.ascontiguousarray(array) if array.ndim else array.reshape(()))
+        native = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+        tensor = torch.from_numpy(native if native.flags.writeable else native.copy())
     if tensor.is_complex():
         raise GeneratorError(
             f"{name} has complex dtype {tensor.dtype}; rates are real: pass {name}.real if that is meant"
@@ -43,43 +49,44 @@ def as_real_tensor(A: Any, name: str = "A") -> Tensor:
     return tensor.to(torch.float64)
 
 
-def check_generator(A: Any) -> None:
+def check_generator(A: Any, *, unit_round_off: float | None = None) -> None:
     """Raise `GeneratorError` unless every matrix of A[..., n, n] is a generator in column convention.
 
     Off-diagonal rates must be >= 0 and each column must sum to zero within rounding, 8 n η Σ_i |A_ij| with η the unit
-    round-off of the dtype: a bound that scales with the data. The message names the entry (and the batch element).
+    round-off of A's dtype (or the one given, for rates that were computed in a lower precision): a bound that scales
+    with the data. The message names the entry (and the batch element).
     """
     M = as_real_tensor(A).detach()
-    if M.ndim < 2 or M.shape[-1] != M.shape[-2] or M.shape[-1] == 0:
-        raise GeneratorError(f"A must be square, [..., n, n] with n >= 1; got shape {tuple(M.shape)}")
+    _require_square(M, "A")
     n = M.shape[-1]
-    _raise_first(~torch.isfinite(M), M, "A has the non-finite entry {value} at {where}")
+    _raise_first(
+        ~torch.isfinite(M), M, "A has the non-finite entry {value} at {where}; check the rates it was built from"
+    )
     eye = torch.eye(n, dtype=torch.bool, device=M.device)
-    scale = M.abs().sum(-2)
-    tolerance = 4 * n * torch.finfo(M.dtype).eps * scale  # eps = 2 η
-    sums = M.sum(-2)
-    bad_sums = sums.abs() > tolerance
-    if bad_sums.any():
-        index = tuple(int(i) for i in bad_sums.nonzero()[0])
-        rows_vanish = (M.sum(-1).abs() <= 4 * n * torch.finfo(M.dtype).eps * M.abs().sum(-1)).all()
+    _raise_first((M < 0) & ~eye, M, "A has the negative rate {value} at {where}; rates A_ij, i != j, must be >= 0")
+    relative = 8 * n * (torch.finfo(M.dtype).eps / 2 if unit_round_off is None else unit_round_off)
+    defect, size, top = _sums(M, -2)
+    bad = defect.abs() > relative * size
+    if bad.any():
+        index = tuple(int(i) for i in bad.nonzero()[0])
+        row_defect, row_size, _ = _sums(M[index[:-1]], -1)
         hint = (
             "its rows do sum to zero, so it looks transposed: pass theory.from_row_convention(Q)"
-            if rows_vanish
+            if bool((row_defect.abs() <= relative * row_size).all())
             else "build it from its rates with theory.from_rates(R)"
         )
+        residual, allowed = (float(sums[index] * top[index]) for sums in (defect, relative * size))
         raise GeneratorError(
-            f"column {index[-1]} of A{_batch(index[:-1])} sums to {float(sums[index]):.6g}, not to zero within "
-            f"{float(tolerance[index]):.3g}; {hint}"
+            f"column {index[-1]} of A{_batch(index[:-1])} sums to {residual:.6g}, not to zero within {allowed:.3g}; {hint}"
         )
-    _raise_first((M < 0) & ~eye, M, "A has the negative rate {value} at {where}; rates A_ij, i != j, must be >= 0")
 
 
 def from_rates(rates: Any) -> Tensor:
-    """The generator with off-diagonal rates[..., i, j] = rate j -> i >= 0; the diagonal given is ignored and replaced."""
+    """The generator with off-diagonal rates[..., i, j] = rate j -> i >= 0; the diagonal given is ignored and
+    replaced."""
     R = as_real_tensor(rates, "rates")
-    if R.ndim < 2 or R.shape[-1] != R.shape[-2] or R.shape[-1] == 0:
-        raise GeneratorError(f"rates must be square, [..., n, n] with n >= 1; got shape {tuple(R.shape)}")
-    off = R - torch.diag_embed(R.diagonal(dim1=-2, dim2=-1))
+    _require_square(R, "rates")
+    off = R.masked_fill(torch.eye(R.shape[-1], dtype=torch.bool, device=R.device), 0.0)
     return off - torch.diag_embed(off.sum(-2))
 
 
@@ -96,12 +103,26 @@ def recurrent_classes(A: Any) -> list[list[int]]:
     from scipy.sparse.csgraph import connected_components
 
     M = as_real_tensor(A).detach().cpu().numpy()
+    if M.ndim != 2 or M.shape[0] != M.shape[1] or M.shape[0] == 0:
+        raise GeneratorError(f"A must be one square matrix, [n, n] with n >= 1; got shape {M.shape}")
     jumps = (M > 0) & ~np.eye(len(M), dtype=bool)
     count, label = connected_components(csr_array(jumps.T), directed=True, connection="strong")
     i, j = np.nonzero(jumps)
     leaky = np.unique(label[j[label[i] != label[j]]])
     classes = [np.flatnonzero(label == c).tolist() for c in range(count) if c not in leaky]
     return sorted(classes)
+
+
+def _require_square(M: Tensor, name: str) -> None:
+    if M.ndim < 2 or M.shape[-1] != M.shape[-2] or M.shape[-1] == 0:
+        raise GeneratorError(f"{name} must be square, [..., n, n] with n >= 1; got shape {tuple(M.shape)}")
+
+
+def _sums(M: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Σ M / top, Σ |M| / top and top = max |M| along dim: divided, so that no sum of finite rates overflows."""
+    top = M.abs().amax(dim, keepdim=True)
+    unit = M / torch.where(top > 0, top, 1.0)
+    return unit.sum(dim), unit.abs().sum(dim), top.squeeze(dim)
 
 
 def _batch(index: tuple[int, ...]) -> str:

@@ -1,36 +1,162 @@
-"""The stationary distribution p_st: A p = 0, 1ᵀp = 1, p >= 0 (first version, being replaced)."""
+"""The stationary distribution p_st: A p = 0, 1ᵀp = 1, p >= 0, for dense, batched, sparse and symbolic generators.
+
+Column convention: A_ij is the rate j -> i, columns sum to zero. p_st exists always; it is unique if and only if A has
+one recurrent class, and then p_j > 0 exactly for the states of that class (Norris, *Markov Chains*, 1997, thm 3.5.3).
+
+Dense generators are eliminated without a subtraction (`theory.gth`): each entry of p is right to rounding, also where p
+spans hundreds of orders of magnitude and where a null vector by eigenvalues, SVD or a linear solve has no correct digit.
+For tensors the result is differentiable, forward and reverse, to any order, also under torch.func
+(`theory.gth_derivative`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
-from theory.generator import as_real_tensor, check_generator
+from theory.errors import GeneratorError, NotUniqueError
+from theory.generator import as_real_tensor, check_generator, recurrent_classes
 
 
 def stationary_distribution(A: Any) -> Any:
-    """p_st of A[..., n, n] (first version: plain torch elimination)."""
+    """p_st[..., n] of A[..., n, n] of A's kind: Tensor, ndarray (also for scipy.sparse and for lists) or SymPy Matrix.
+
+    Integers become float64; float32 stays float32, though the arithmetic is double. A is never changed. Relative error of
+    each entry: a few n unit round-offs; entries below the smallest normal number are 0 or subnormal; those of transient
+    states are exactly 0. Derivatives are those in the rates A_ij, i != j; the diagonal's is zero.
+
+    Raises `GeneratorError` where A is not a generator (with the entry and the batch element, see `check_generator`) and
+    `NotUniqueError`, whose `.classes` lists them, where it has two or more recurrent classes.
+    """
+    if _comes_from(A, "scipy.sparse"):
+        from theory.sparse_stationary import sparse_stationary_distribution
+
+        return sparse_stationary_distribution(A)
+    if _comes_from(A, "sympy"):
+        from theory.symbolic import stationary_distribution_symbolic
+
+        return stationary_distribution_symbolic(A)
     M = as_real_tensor(A)
-    check_generator(M)
-    p = _gth(M)
-    return p if isinstance(A, Tensor) else p.numpy()
+    if M.ndim < 2 or M.shape[-1] != M.shape[-2] or M.shape[-1] == 0:
+        raise GeneratorError(f"A must be square, [..., n, n] with n >= 1; got shape {tuple(M.shape)}")
+    unit_round_off = torch.finfo(M.dtype).eps / 2
+    if not isinstance(A, Tensor):
+        return _solve(M.to(torch.float64), unit_round_off).to(M.dtype).numpy()
+    wide = M.cpu() if M.device.type == "mps" else M  # which has no float64
+    return _differentiable(wide.to(torch.float64), unit_round_off).to(M)
 
 
-def _gth(M: Tensor) -> Tensor:
-    n = M.shape[-1]
-    A = list(M.unbind(-1))  # columns
-    W = M
-    scales: list[Tensor] = []
-    cols: list[Tensor] = []
-    for k in range(n - 1, 0, -1):
-        s = W[..., :k, k].sum(-1)
-        col = W[..., :k, k] / s[..., None]
-        scales.append(s)
-        cols.append(W[..., k, :k])
-        W = W[..., :k, :k] + col[..., :, None] * W[..., k, None, :k]
-    p = torch.ones_like(A[0][..., :1])
-    for s, row in zip(reversed(scales), reversed(cols), strict=True):
-        p = torch.cat([p, ((row * p).sum(-1) / s)[..., None]], -1)
-    return p / p.sum(-1, keepdim=True)
+def _differentiable(A: Tensor, unit_round_off: float) -> Tensor:
+    if torch._C._functorch.is_functorch_wrapped_tensor(A) or forward_ad.unpack_dual(A).tangent is not None:
+        from theory.gth_derivative import stationary
+
+        # A hand-written rule would not do here: forward mode nested through one is zero in current torch, in silence.
+        return stationary(A, _Balance.apply(A.detach(), unit_round_off))
+    if torch.is_grad_enabled() and A.requires_grad:
+        return _Stationary.apply(A, unit_round_off)
+    return _solve(A, unit_round_off)
+
+
+class _Balance(torch.autograd.Function):
+    """The powers of two that balance A for a traced elimination; here A is checked, on its values, under any transform."""
+
+    @staticmethod
+    def forward(A: Tensor, unit_round_off: float) -> Tensor:
+        return _balance(A, _solve(A, unit_round_off))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *inputs: Any) -> tuple[Tensor, int]:
+        A, unit_round_off = inputs
+        return _Balance.apply(A.movedim(in_dims[0], 0), unit_round_off), 0
+
+
+class _Stationary(torch.autograd.Function):
+    """p of A by the compiled kernels, with the adjoint of the elimination; that is traced, so backward has any order."""
+
+    @staticmethod
+    def forward(A: Tensor, unit_round_off: float) -> Tensor:
+        return _solve(A.detach(), unit_round_off)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(inputs[0])
+        ctx.scale = _balance(inputs[0].detach(), output.detach())
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, None]:
+        from theory.gth_derivative import adjoint
+
+        return adjoint(*ctx.saved_tensors, cotangents[0], ctx.scale), None
+
+
+def _balance(A: Tensor, p: Tensor) -> Tensor:
+    from theory import gth
+    from theory.gth_derivative import balance
+
+    exponent = torch.frexp(p).exponent.to(torch.int64)
+    lost = (p < torch.finfo(p.dtype).tiny).any(-1)
+    if lost.any():
+        exponent[lost] = torch.from_numpy(gth.exponents(_flat(A[lost]))).to(A.device)
+    return balance(A, exponent, gth.NEVER)
+
+
+def _solve(A: Tensor, unit_round_off: float) -> Tensor:
+    """p[..., n] of A[..., n, n], float64, or the error that says which matrix has none."""
+    if A.device.type == "cpu":
+        return _solve_on_cpu(A, unit_round_off, np.ndindex(*A.shape[:-2]))
+    from theory.gth_derivative import values
+
+    check_generator(A, unit_round_off=unit_round_off)
+    p, fine = values(A)
+    if not fine.all():
+        hard = (~fine).nonzero().tolist()
+        p[~fine] = _solve_on_cpu(A[~fine].cpu(), unit_round_off, hard).to(A.device)
+    return p
+
+
+def _solve_on_cpu(A: Tensor, unit_round_off: float, elements: Iterable[Sequence[int]]) -> Tensor:
+    """The same by the compiled kernels; `elements` are the batch indices that an error message should name."""
+    from theory import gth
+
+    flat = _flat(A)
+    p, status = gth.solve(flat, unit_round_off)
+    refused = np.flatnonzero(status == gth.REFUSED)
+    if len(refused):
+        check_generator(A, unit_round_off=unit_round_off)
+    for b in refused:  # a generator nevertheless: rates so large that the sum of a column overflows
+        p[b], status[b] = gth.solve_unchecked(flat[b])
+    for b in np.flatnonzero(status == gth.NOT_UNIQUE):
+        raise _not_unique(flat[b], list(elements)[b])
+    return torch.from_numpy(p).reshape(A.shape[:-1])
+
+
+def _not_unique(A: np.ndarray, element: Sequence[int]) -> NotUniqueError:
+    classes = recurrent_classes(A)
+    listed = ", ".join(
+        str(c) if len(c) <= 12 else f"[{c[0]}, {c[1]}, …, {c[-1]}] ({len(c)} states)" for c in classes[:8]
+    )
+    more = f" and {len(classes) - 8} more" if len(classes) > 8 else ""
+    where = f" (batch element {list(element)})" if element else ""
+    return NotUniqueError(
+        f"A{where} has {len(classes)} recurrent classes, {listed}{more}: each has a stationary distribution of its "
+        "own. Restrict A to one class, or add the rates that connect them",
+        classes,
+    )
+
+
+def _flat(A: Tensor) -> np.ndarray:
+    n = A.shape[-1]
+    return A.detach().reshape(-1, n, n).contiguous().cpu().numpy()
+
+
+def _comes_from(A: Any, package: str) -> bool:
+    return any((base.__module__ + ".").startswith(package + ".") for base in type(A).__mro__)
