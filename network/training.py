@@ -90,7 +90,7 @@ def train(
     if resume and folder is None:
         raise ValueError("resume=True needs run, the folder of the run to continue")
     if model.vocab_size != data.vocab_size:
-        raise ValueError(f"vocab_size = {model.vocab_size} where the tokens of {data.corpus!r} have {data.vocab_size}")
+        raise ValueError(f"vocab_size = {model.vocab_size} where the tokens of the data have {data.vocab_size}")
     check_length(data.validation, model.block_size, "validation")
     check_length(data.training, model.block_size, "training")
     with processes(device) as group, _private_random_state(group.device, training.seed):

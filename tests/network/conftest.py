@@ -1,0 +1,35 @@
+"""A small corpus and a model that trains in a second, shared by the tests of data and training."""
+
+import random
+
+import pytest
+
+from network.config import FastSlowConfig
+from network.corpus import open_corpus
+from network.data import load_data
+from network.training_config import TrainConfig
+
+
+@pytest.fixture(scope="session")
+def corpus_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    rng = random.Random(0)
+    for number in range(12):
+        words = [rng.choice(["the", "slow", "variable", "drives", "fast", "states", "and"]) for _ in range(400)]
+        (folder / f"text{number:02d}.txt").write_text(" ".join(words) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_data(corpus_folder, tmp_path_factory):
+    return load_data(open_corpus(corpus_folder), cache=tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def small_model():
+    return FastSlowConfig(block_size=32, n_layer=2, n_embd=16, n_head=2, period=4)
+
+
+@pytest.fixture
+def small_training():
+    return TrainConfig(tokens=4 * 32 * 24, evaluations=2, eval_tokens=512, checkpoint_every=7)
