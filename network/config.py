@@ -28,8 +28,8 @@ class FastSlowConfig:
     """Sizes and choices of a `FastSlowLM`.
 
     vocab_size: number of token ids (256: bytes).
-    block_size: the longest sequence T, in tokens; it need not be a multiple of the period: tokens after the last complete
-    block read the blocks before it.
+    block_size: the longest sequence T, in tokens; it need not be a multiple of the period: the tokens after the last
+    complete block read the blocks before it.
     n_layer, n_slow_layer: fast and slow blocks (`local` and `dense` build no slow ones).
     n_embd, n_head: width d and number of heads, of both paths. period: P, the tokens per slow update.
     gate: what multiplies the fed-back signal, zero at the start: one number, one per channel, or a d × d projection.

@@ -1,9 +1,9 @@
 """The gate in front of the fed-back signal: x + unpool(gate(c)), zero at the start.
 
-Three forms, each one factor that starts at zero and is linear in c: a scalar α c, one α per channel, or a projection W c.
-At zero the coupled model *is* the dense one, and since c is not zero the gate has a gradient at the first step (the slow
-path only from the second on: its own gradient carries the gate as a factor). Two such factors in a row never leave zero,
-so a gate may not stand before a map that is zero itself.
+Three forms, each one factor, zero at the start and linear in c: a scalar α c, one α per channel, a projection W c.
+At zero the coupled model *is* the dense one, and since c is not zero the gate has a gradient at the first step (the
+slow path only from the second on: its gradient carries the gate as a factor). Two such factors in a row never leave
+zero, so a gate may not stand behind a map that is zero itself.
 
 A gate hides nothing: 0 · inf is NaN, so a slow path that overflows shows in the loss even while the gate is closed.
 """

@@ -5,12 +5,13 @@ The coupling reads the stream x[B, T, d] after half of the fast blocks and adds 
     y = block_mean(x, P)      c = φ_θ(norm(slow(y)))      x ← x + unpool(gate(c))
 
 all but the first and last step at the pooled rate. The fast path is a plain causal transformer (fast_path.py); ε = 1/P
-is the ratio of the two clocks. Arms (config.py) share everything else. Fast weights are drawn before slow ones, so models
-of one seed that differ in arm, period or gate start from the same fast path.
+is the ratio of the two clocks. Arms (config.py) share everything else. Fast weights are drawn before slow ones, so the
+models of one seed that differ in arm, period or gate start from the same fast path.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from network.config import FastSlowConfig
-from network.fast_path import Block, Rotary, rms_norm, rotary_table
+from network.fast_path import Block, KeyValueCache, rms_norm, rotary_table
 from network.gate import build_gate
 from network.phi_theta import PhiTheta
 from network.pooling import block_mean, unpool
@@ -43,16 +44,19 @@ class Coupling(nn.Module):
         # An attribute, so that a check can put a broken one in its place and be seen to notice.
         self.unpool = unpool
 
-    def signal(self, x: Tensor, rotary: Rotary) -> Tensor:
-        """The gated signal at the pooled rate, [B, ⌊T/P⌋, d]."""
+    def signal(self, x: Tensor, rotary: Tensor, caches: Sequence[KeyValueCache] | None = None) -> Tensor:
+        """The gated signal at the pooled rate, [B, N, d] for the N = ⌊T/P⌋ complete blocks of x[B, T, d].
+
+        rotary: the table from the first of these blocks on. caches: of the slow path, for the blocks before them.
+        """
         y = block_mean(x, self.period)
         if self.arm == "blind":
             y = y.roll(1, 0)
         if self.slow is not None:
-            y = self.slow(y, (rotary[0][: y.shape[1]], rotary[1][: y.shape[1]]))
+            y = self.slow(y, rotary[: y.shape[1]], caches)
         return self.gate(self.phi_theta(rms_norm(y)))
 
-    def forward(self, x: Tensor, rotary: Rotary) -> Tensor:
+    def forward(self, x: Tensor, rotary: Tensor) -> Tensor:
         """x[B, T, d] -> [B, T, d]."""
         return self.unpool(self.signal(x, rotary), self.period, x.shape[1])
 
@@ -64,8 +68,7 @@ class FastSlowLM(nn.Module):
     drawn on the CPU in float32: one seed gives one model, wherever `.to(...)` then moves it.
     """
 
-    cos: Tensor
-    sin: Tensor
+    rotary: Tensor
 
     def __init__(self, config: FastSlowConfig, *, generator: torch.Generator | None = None) -> None:
         if not isinstance(config, FastSlowConfig):
@@ -76,9 +79,7 @@ class FastSlowLM(nn.Module):
         self.embedding = nn.Embedding(config.vocab_size, width, _weight=torch.empty(config.vocab_size, width))
         nn.init.normal_(self.embedding.weight, std=0.02, generator=generator)
         self.fast = nn.ModuleList(Block(width, heads, depth, generator) for _ in range(depth))
-        cos, sin = rotary_table(config.block_size, width // heads)
-        self.register_buffer("cos", cos, persistent=False)
-        self.register_buffer("sin", sin, persistent=False)
+        self.register_buffer("rotary", rotary_table(config.block_size, width, heads), persistent=False)
         self.coupling = None if config.arm == "dense" else Coupling(config, generator)
         if self.coupling is not None and config.arm == "frozen":
             # A closed gate is not trained, and what it skips must not wait for gradients (DDP would).
@@ -96,7 +97,7 @@ class FastSlowLM(nn.Module):
         """
         self._check_tokens(tokens)
         length = tokens.shape[1]
-        rotary = self.cos[:length], self.sin[:length]
+        rotary = self.rotary[:length]
         x = F.embedding(tokens, self.embedding.weight)
         coupling = None if closed or self._skips(length) else self.coupling
         if coupling is not None and self.config.arm == "blind" and len(tokens) == 1:

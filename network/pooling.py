@@ -2,7 +2,7 @@
 
 Block k holds the tokens kP … kP + P − 1. `block_mean` averages each *complete* block, so T tokens give N = ⌊T/P⌋ slow
 states and the tokens after the last complete block enter none. `unpool` hands the slow signals back: token t receives
-that of block (t + 1)//P − 1, the newest one that is complete once t itself has been read, and exactly 0 before the first.
+that of block (t + 1)//P − 1, the newest one that is complete once t has been read, and exactly 0 before the first.
 The block before it would waste what is known; the block after it would show a token its own future.
 """
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from network.fast_path import Block, KeyValueCache, Rotary
+from network.fast_path import Block, KeyValueCache
 
 
 class SlowPath(nn.Module):
@@ -24,7 +24,7 @@ class SlowPath(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(Block(width, heads, depth, generator, causal=not full) for _ in range(depth))
 
-    def forward(self, y: Tensor, rotary: Rotary, caches: Sequence[KeyValueCache] | None = None) -> Tensor:
+    def forward(self, y: Tensor, rotary: Tensor, caches: Sequence[KeyValueCache] | None = None) -> Tensor:
         """y[B, N, d] -> [B, N, d]; with caches (one a block), y holds the pooled tokens that follow those in them."""
         for i, block in enumerate(self.blocks):
             y = block(y, rotary, None if caches is None else caches[i])
