@@ -13,6 +13,7 @@ from theory.errors import (
     Status,
 )
 from theory.fast_slow import FastSlowSystem
+from theory.fast_slow_jumps import FastSlowJumps, sample_fast_slow_jumps
 from theory.generator import check_generator, from_rates, from_row_convention, recurrent_classes
 from theory.group_inverse import certificate, group_inverse, sensitivity, solve_sum_zero, spectral_gap
 from theory.jump_process import JumpPath, sample_jumps
@@ -23,12 +24,14 @@ from theory.occupation import (
     occupation_interval,
     occupation_mean,
 )
+from theory.self_driven import self_driven_first_order
 from theory.slow_manifold import first_order, invariance_residual, slow_manifold
 from theory.stationary import stationary_distribution
 from theory.systems import get_system, list_systems
 from theory.token_clock import TokenBlocks, predicted_gap, token_clock
 
 __all__ = [
+    "FastSlowJumps",
     "FastSlowSystem",
     "FastSlowSystemError",
     "GeneratorError",
@@ -54,7 +57,9 @@ __all__ = [
     "occupation_mean",
     "predicted_gap",
     "recurrent_classes",
+    "sample_fast_slow_jumps",
     "sample_jumps",
+    "self_driven_first_order",
     "sensitivity",
     "slow_manifold",
     "solve_sum_zero",

@@ -67,7 +67,7 @@ def sample_jumps(
     if A.dtype != torch.float64:
         raise GeneratorError(f"A has dtype {A.dtype}; simulations are float64 only: pass A.double()")
     check_generator(A)
-    start = _check_states(state0, A.shape[-1])
+    start = check_states(state0, A.shape[-1])
     horizon, seed, max_jumps = _check_run(t, seed, max_jumps)
     try:
         batch = torch.broadcast_shapes(A.shape[:-2], start.shape)
@@ -173,7 +173,7 @@ def _widened(array: np.ndarray, width: int) -> np.ndarray:
     return wide
 
 
-def _check_states(state0: Any, n: int) -> Tensor:
+def check_states(state0: Any, n: int) -> Tensor:
     """state0 as an int64 tensor on the host, or a `ValueError` that names the bad one."""
     states = torch.as_tensor(state0).detach().cpu()
     if states.is_floating_point() or states.is_complex() or states.dtype == torch.bool:
@@ -194,7 +194,11 @@ def _check_run(t: Any, seed: Any, max_jumps: Any) -> tuple[float, int, int]:
         raise ValueError(f"t must be one number, the time at which the paths end; got {t!r}") from None
     if not (math.isfinite(horizon) and horizon > 0):
         raise ValueError(f"t must be positive and finite, got {t!r}")
-    for name, value, least in (("seed", seed, 0), ("max_jumps", max_jumps, 1)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
-    return horizon, int(seed), int(max_jumps)
+    return horizon, check_seed(seed), check_seed(max_jumps, name="max_jumps", least=1)
+
+
+def check_seed(value: Any, *, name: str = "seed", least: int = 0) -> int:
+    """A seed, or another whole number, as an int; `ValueError` naming it unless it is one and >= `least`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+    return int(value)
