@@ -73,7 +73,7 @@ class FastSlowSystem:
             )
 
     def A(self, y: Tensor) -> Tensor:
-        """A(y)[..., n, n]; raises `FastSlowSystemError` naming y where shape, dtype or device are not those of y's batch."""
+        """A(y)[..., n, n]; raises `FastSlowSystemError` naming y where shape, dtype or device are not those of y."""
         value = self.generator(y)
         expected = (*y.shape[:-1], self.n_states, self.n_states)
         _agrees("generator(y) (the matrix A)", value, expected, y, y)

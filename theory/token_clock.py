@@ -53,7 +53,7 @@ def token_clock(
 
     Raises `ValueError` for a period or n_blocks below one, a step that is not positive and finite, an x0 off the
     simplex, a y0 that is not finite, another dtype than float64, or (Euler) a step too large for the exit rates at a
-    visited y.
+    visited y; `GeneratorError` naming the y at which A(y) is no generator.
     """
     period, n_blocks, step = check_clock(period, n_blocks, step)
     x, y = check_start(system, x0, y0)
@@ -80,7 +80,7 @@ def token_clock(
 def predicted_gap(
     system: FastSlowSystem, y_before: Tensor, y: Tensor, *, period: int, step: float, euler: bool = False
 ) -> Tensor:
-    """The leading term [..., n] of x̄ − p_st(y) for a settled block at y[..., m] that follows one at y_before[..., m]."""
+    """The leading term [..., n] of x̄ − p_st(y) in a settled block at y[..., m], the block before being at y_before."""
     A = system.A(y)
     K = propagator(A, step, euler=euler)
     p = stationary_distribution(A)

@@ -69,7 +69,7 @@ def fit_slope(epsilon: Sequence[float], gap: Sequence[float], relative_noise: Se
             None,
             None,
             tuple(local.tolist()),
-            f"local slopes disagree: they run from {local.min():.2f} to {local.max():.2f}, so no single slope is claimed",
+            f"local slopes disagree, from {local.min():.2f} to {local.max():.2f}: no single slope is claimed",
         )
     slope, half = _regression(x, y, noise)
     smallest = max(MINIMUM_POINTS, math.ceil(len(x) / 2))

@@ -86,14 +86,16 @@ def budget(
 
 
 def learning_floor(theory: FastSlowSystem, phi_of_exact_pairs: Callable[[Tensor], Tensor], y: Tensor) -> float:
-    """TV(φ_θ, p_st) of a fit trained on exact pairs (y, p_st(y)), at fresh points y[k, m]."""
+    """TV(φ_θ, p_st) of a fit trained on exact pairs (y, p_st(y)), a mean over fresh points y[k, m]."""
     with torch.no_grad():
         return float(total_variation(phi_of_exact_pairs(y), stationary_distribution(theory.A(y))).mean())
 
 
-def arithmetic_floor(system: FastSlowSystem, y: Tensor, period: int, step: float, kernel: str) -> float:
-    """How far rounding moves the mean of a block that starts at p_st(y) and should stay there: a TV, a mean over y."""
-    A = system.A(y)
+def arithmetic_floor(theory: FastSlowSystem, y: Tensor, period: int, step: float, kernel: str) -> float:
+    """What rounding alone makes of a gap: the unit round-off, plus the TV by which the mean of a block that starts at
+    p_st(y), and should stay there, moves; a mean over y[k, m].
+    """
+    A = theory.A(y)
     p = stationary_distribution(A)
     mean, _ = block_mean(propagator(A, step, euler=kernel == "euler"), p, period)
-    return float(total_variation(mean, p).mean())
+    return float(total_variation(mean, p).mean()) + 0.5 * torch.finfo(y.dtype).eps

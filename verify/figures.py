@@ -100,7 +100,7 @@ def _gap_panel(panel: Axes, result: ManifoldGap, *, detailed: bool) -> None:
         color=OKABE_ITO["purple"],
         linestyle="none",
         marker="v",
-        markersize=4,
+        markersize=9,
         markerfacecolor="none",
         label="certificate (proven bound)",
     )

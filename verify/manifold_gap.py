@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 from verify.command_line import (
     Parser,
-    UsageError,
     check_device,
     check_writable,
     module_names,
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from theory import FastSlowSystem
     from verify.convergence import Slope
     from verify.error_budget import Row
+    from verify.fits import Fit
     from verify.observe import Observation
 
 DEFAULT_SYSTEM = "driven_cycle"
@@ -116,7 +116,7 @@ def measure(
     from tqdm import tqdm
 
     from theory import get_system
-    from verify.error_budget import arithmetic_floor, budget, learning_floor
+    from verify.error_budget import budget
     from verify.fits import Fit, get_fit
     from verify.observe import get_observer
     from verify.observe.clock import default_step
@@ -142,15 +142,8 @@ def measure(
         given = phi_theta(period=period) if _takes_period(phi_theta) else phi_theta
         return Fit(given, True, "φ_θ was given, not fitted")  # type: ignore[arg-type]
 
-    y_train = system.uniform(TRAIN_PAIRS, seed=2 * seed, device=device)
-    y_test = system.uniform(TEST_POINTS, seed=2 * seed + 1, device=device)
-    floor = arithmetic_floor(theory, y_test, wanted[-1], step, kernel)
-    if phi_theta is None:
-        from theory import stationary_distribution
-
-        exact = train_fit(y_train, stationary_distribution(theory.A(y_train)))
-        floor += learning_floor(theory, exact.phi_theta, y_test)
-        notes.append(f"floor: {exact.note}")
+    floor, floor_note = _floor(theory, collect, train_fit if phi_theta is None else None, system, wanted[-1], seed)
+    notes.extend(floor_note)
     rows: list[Row] = []
     last_fit, last_test, interrupted = None, None, False
     try:
@@ -165,7 +158,7 @@ def measure(
     if last_fit is not None:
         notes.append(f"P = {rows[-1].period}: {last_fit.note}")
     slope, ratios = _slope_and_ratios(rows, floor)
-    verdict, reason = _judge(rows, slope, ratios, fixed=phi_theta is not None and not _takes_period(phi_theta))
+    verdict, reason = _judge(rows, slope, ratios, floor, fixed=phi_theta is not None and not _takes_period(phi_theta))
     if interrupted:
         verdict, reason = Verdict.INCONCLUSIVE, f"interrupted after {len(rows)} of {len(wanted)} periods; {reason}"
     return ManifoldGap(
@@ -188,6 +181,28 @@ def measure(
         interrupted=interrupted,
         phi_theta=None if last_fit is None else last_fit.phi_theta,
     )
+
+
+def _floor(
+    theory: FastSlowSystem,
+    collect: partial[Observation],
+    train_fit: Callable[..., Fit] | None,
+    system: FastSlowSystem,
+    period: int,
+    seed: int,
+) -> tuple[float, list[str]]:
+    """The floor under every gap, at the slow states of the largest period: rounding, plus that of the fit."""
+    from theory import stationary_distribution
+    from verify.error_budget import arithmetic_floor, learning_floor
+
+    settings = collect.keywords
+    fresh = collect(system, period, count=TEST_POINTS, seed=2 * seed + 1).y
+    floor = arithmetic_floor(theory, fresh, period, settings["step"], settings["kernel"])
+    if train_fit is None:
+        return floor, ["floor: rounding alone, φ_θ was given"]
+    y = collect(system, period, count=TRAIN_PAIRS, seed=2 * seed).y
+    exact = train_fit(y, stationary_distribution(theory.A(y)))
+    return floor + learning_floor(theory, exact.phi_theta, fresh), [f"floor: {exact.note}"]
 
 
 def _clean_periods(periods: Sequence[int]) -> list[int]:
@@ -223,7 +238,7 @@ def _slope_and_ratios(rows: Sequence[Row], floor: float) -> tuple[Slope, tuple[f
 
 
 def _judge(
-    rows: Sequence[Row], slope: Slope, ratios: tuple[float, float] | None, *, fixed: bool
+    rows: Sequence[Row], slope: Slope, ratios: tuple[float, float] | None, floor: float, *, fixed: bool
 ) -> tuple[Verdict, str]:
     broken = [row.period for row in rows if not row.certified]
     if broken:
@@ -236,7 +251,7 @@ def _judge(
     if unconverged:
         remarks = f"; the fit has not converged at P = {unconverged}"
     if slope.slope is None or slope.interval is None:
-        return Verdict.INCONCLUSIVE, _why_no_slope(rows, slope) + remarks
+        return Verdict.INCONCLUSIVE, _why_no_slope(rows, slope, floor) + remarks
     low, high = slope.interval
     shown = f"slope {slope.slope:.4f} in [{low:.4f}, {high:.4f}]"
     if high < 0.5:
@@ -254,7 +269,7 @@ def _judge(
     return Verdict.HOLDS, f"{shown}, {ratio}{remarks}"
 
 
-def _why_no_slope(rows: Sequence[Row], slope: Slope) -> str:
+def _why_no_slope(rows: Sequence[Row], slope: Slope, floor: float) -> str:
     early = [row for row in rows if row.pre_asymptotic]
     floored = [row for row in rows if row.floor_limited]
     causes = [slope.reason]
@@ -263,8 +278,8 @@ def _why_no_slope(rows: Sequence[Row], slope: Slope) -> str:
         causes.append(f"{len(early)} of {len(rows)} periods pre-asymptotic, at P = {worst.period}: {worst.why_not}")
     if floored:
         causes.append(f"{len(floored)} of {len(rows)} periods limited by the floor")
-    if floored and all(row.predicted_tv <= row.gap_tv and row.floor_limited for row in rows):
-        causes.append("the predicted gap is at the floor too: this system has no O(ε) term (does A(y) depend on y?)")
+    if rows and all(row.predicted_tv <= floor for row in rows):
+        causes.insert(0, "no O(ε) term to measure: the predicted gap is at the floor too (does p_st depend on y?)")
     return "; ".join(causes)
 
 
@@ -288,7 +303,7 @@ def _step_limit(theory: FastSlowSystem, test: Observation | None, step: float, k
 def table(result: ManifoldGap) -> str:
     """The measurement as text: a row per period, then the slope, the constant, the floor and the verdict."""
     lines = [
-        f"{result.system}: observe {result.observe}, fit {result.fit}, kernel {result.kernel}, step h = {result.step:g}",
+        f"{result.system}: observe {result.observe}, fit {result.fit}, kernel {result.kernel}, h = {result.step:g}",
         f"{'P':>7} {'ε':>9} {'gap TV':>10} {'predicted':>10} {'ratio':>8} {'pooling':>10} {'learning':>10} "
         f"{'certificate':>11}",
     ]

@@ -32,7 +32,7 @@ def list_fits() -> list[str]:
 
 
 def get_fit(name: str) -> Callable[..., Fit]:
-    """fit(y[k, m], x[k, n], *, seed, device, progress) of the method `name`; `ValueError` listing the names there are."""
+    """fit(y[k, m], x[k, n], *, seed, device) of the method `name`; `ValueError` listing the names there are."""
     if name not in list_fits():
         raise ValueError(f"unknown fit {name!r}; there are {', '.join(list_fits())}")
     return importlib.import_module(f"{__name__}.{name}").fit

@@ -21,9 +21,11 @@ from theory import total_variation
 from verify.fits import Fit
 from verify.fits.features import design_matrix, draw_features, set_last_layer
 
-WIDTH = 256
+WIDTH = 256  # for one or two slow variables; three and more get WIDE, as far as the pairs allow
+WIDE = 768
 SPREADS = (0.5, 1.0, 2.0, 4.0)
 GOOD_ENOUGH = 1e-9
+ITERATIONS, OPTIMISED_PAIRS = 10, 1000
 CUTOFF = 1e-15  # singular values below this, relative to the largest, are rounding
 
 
@@ -34,8 +36,9 @@ def fit(y: Float[Tensor, "k m"], x: Float[Tensor, "k n"], *, seed: int, device: 
     smallest normal number count as that number. Raises `ValueError` for fewer pairs than features.
     """
     y, x = y.cpu(), x.cpu()
-    if len(y) <= WIDTH + 1:
-        raise ValueError(f"variable projection needs more pairs than its {WIDTH + 1} features, got {len(y)}")
+    width = WIDTH if y.shape[-1] <= 2 else max(WIDTH, min(WIDE, len(y) // 4))
+    if len(y) <= width + 1:
+        raise ValueError(f"variable projection needs more pairs than its {width + 1} features, got {len(y)}")
     target = x.clamp_min(torch.finfo(x.dtype).tiny).log()
     target = target - target.mean(-1, keepdim=True)
     held_out = torch.arange(len(y)) % 5 == 4
@@ -44,7 +47,7 @@ def fit(y: Float[Tensor, "k m"], x: Float[Tensor, "k n"], *, seed: int, device: 
         _solve(phi, y[~held_out], target[~held_out])
         return float(total_variation(phi(y[held_out]).detach(), x[held_out]).mean())
 
-    draws = [draw_features(y, x.shape[-1], width=WIDTH, spread=spread, seed=seed) for spread in SPREADS]
+    draws = [draw_features(y, x.shape[-1], width=width, spread=spread, seed=seed) for spread in SPREADS]
     errors = [error_of(phi) for phi in draws]
     best = min(range(len(draws)), key=errors.__getitem__)
     phi, note = draws[best], f"hidden layer drawn at spread {SPREADS[best]:g}, last layer solved exactly"
@@ -61,13 +64,15 @@ def _solve(phi: PhiTheta, y: Float[Tensor, "k m"], target: Float[Tensor, "k n"])
     set_last_layer(phi, solution)
 
 
-def _optimise_hidden_layer(
-    start: PhiTheta, y: Float[Tensor, "k m"], target: Float[Tensor, "k n"], iterations: int = 40
-) -> PhiTheta:
-    """A copy of `start` whose hidden layer minimises the least-squares residual with the last layer projected out."""
+def _optimise_hidden_layer(start: PhiTheta, y: Float[Tensor, "k m"], target: Float[Tensor, "k n"]) -> PhiTheta:
+    """A copy of `start` whose hidden layer minimises the least-squares residual with the last layer projected out.
+
+    On `OPTIMISED_PAIRS` of the pairs, for `ITERATIONS` of L-BFGS: each costs a solve.
+    """
+    y, target = y[:OPTIMISED_PAIRS], target[:OPTIMISED_PAIRS]
     phi = PhiTheta(start.n_slow, start.n_states, width=start.width, depth=1, head="simplex", dtype=y.dtype)
     phi.load_state_dict(start.state_dict())
-    optimiser = torch.optim.LBFGS(phi.hidden.parameters(), max_iter=iterations, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS(phi.hidden.parameters(), max_iter=ITERATIONS, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimiser.zero_grad()

@@ -46,7 +46,7 @@ def list_observers() -> list[str]:
 
 
 def get_observer(name: str) -> Callable[..., Observation]:
-    """observe(system, period, *, step, kernel, count, seed, device) of the source `name`; `ValueError` if there is none."""
+    """observe(system, period, *, step, kernel, count, seed, device) of the source `name`; `ValueError` for no such."""
     if name not in list_observers():
         raise ValueError(f"unknown observation {name!r}; there are {', '.join(list_observers())}")
     return importlib.import_module(f"{__name__}.{name}").observe

@@ -11,7 +11,7 @@ from torch import Tensor
 from theory import FastSlowSystem, first_order, predicted_gap, spectral_gap, token_clock
 from verify.observe import Observation
 
-BLOCKS = 8
+BLOCKS = 3  # enough for a settled row to forget its start twice over, few enough that y still fills its box
 SETTLED_IN_BLOCK = 8.0  # P h λ: the block itself forgets its start, e^{-8} = 3e-4 of it is left
 SETTLED_IN_RUN = 10.0  # (number of blocks) P h λ, together with
 SLOW_MARGIN = 20.0  # P λ over the rate at which y crosses its box
@@ -34,7 +34,7 @@ def observe(
         left = int((~stayed).sum())
         first = int((~blocks.inside).any(0).nonzero()[0])
         notes.append(
-            f"{left} of {count} trajectories left the box of y (the first in block {first}, slow time {first * step:g}) "
+            f"{left} of {count} trajectories left the box (the first in block {first}, slow time {first * step:g}) "
             "and were set aside"
         )
         if 2 * left > count:
