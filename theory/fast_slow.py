@@ -38,10 +38,10 @@ class FastSlowSystem:
     are not.
     """
 
-    generator: Callable[[Tensor], Tensor]
-    slow: Callable[[Tensor, Tensor], Tensor]
-    n_states: int
-    n_slow: int
+    generator: Any  # annotated loosely, so that __post_init__ can say what is wrong
+    slow: Any
+    n_states: Any
+    n_slow: Any
     low: Any
     high: Any
     name: str = "user system"

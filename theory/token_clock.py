@@ -44,7 +44,7 @@ class TokenBlocks:
 
 
 def token_clock(
-    system: FastSlowSystem, x0: Any, y0: Any, *, period: int, n_blocks: int, step: float, euler: bool = False
+    system: FastSlowSystem, x0: Any, y0: Any, *, period: Any, n_blocks: Any, step: Any, euler: bool = False
 ) -> TokenBlocks:
     """Run `n_blocks` blocks of `period` fast steps of size `step` from x0[..., n] (on the simplex) and y0[..., m];
     float64.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import torch
+
 from network import PhiTheta
 from verify.command_line import UsageError
 
@@ -36,7 +38,8 @@ def load_phi_theta(path: Path, device: str) -> PhiTheta:
     if "phi_theta" not in header:
         raise UsageError(f"{path}: a safetensors file, but not of a φ_θ saved by this tool")
     arguments = json.loads(header["phi_theta"])
-    phi = PhiTheta(**arguments, dtype=next(iter(weights.values())).dtype, device=device)
+    own = torch.Generator().manual_seed(0)  # the draw is overwritten; the user's global one is left alone
+    phi = PhiTheta(**arguments, generator=own, dtype=next(iter(weights.values())).dtype, device=device)
     try:
         phi.load_state_dict(weights)
     except RuntimeError as error:

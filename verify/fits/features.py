@@ -18,9 +18,9 @@ def draw_features(y: Float[Tensor, "k m"], n_states: int, *, width: int, spread:
     zero."""
     low, high = y.amin(0), y.amax(0)
     half = 0.5 * (high - low)
-    phi = PhiTheta(y.shape[-1], n_states, width=width, depth=1, head="simplex", device=y.device, dtype=y.dtype)
-    phi.standardise(0.5 * (low + high), torch.where(half > 0, half, torch.ones_like(half)))
     rng = torch.Generator().manual_seed(seed)
+    phi = PhiTheta(y.shape[-1], n_states, width, 1, "simplex", generator=rng, device=y.device, dtype=y.dtype)
+    phi.standardise(0.5 * (low + high), torch.where(half > 0, half, torch.ones_like(half)))
     layer = phi.hidden[0]
     with torch.no_grad():
         weight = spread * torch.randn(layer.weight.shape, generator=rng, dtype=y.dtype)

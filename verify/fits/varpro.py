@@ -12,6 +12,8 @@ The pairs must be noise-free: logarithms of sampled frequencies have another mea
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -70,8 +72,7 @@ def _optimise_hidden_layer(start: PhiTheta, y: Float[Tensor, "k m"], target: Flo
     On `OPTIMISED_PAIRS` of the pairs, for `ITERATIONS` of L-BFGS: each costs a solve.
     """
     y, target = y[:OPTIMISED_PAIRS], target[:OPTIMISED_PAIRS]
-    phi = PhiTheta(start.n_slow, start.n_states, width=start.width, depth=1, head="simplex", dtype=y.dtype)
-    phi.load_state_dict(start.state_dict())
+    phi = copy.deepcopy(start)
     optimiser = torch.optim.LBFGS(phi.hidden.parameters(), max_iter=ITERATIONS, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:

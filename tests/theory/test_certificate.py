@@ -1,0 +1,81 @@
+"""The certificate is an upper bound on TV(q, p_st), close to it on well-conditioned chains."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import theory
+
+
+def case(n: int, seed: int, rate_spread: float, q_spread: float):
+    rng = torch.Generator().manual_seed(seed)
+    A = theory.from_rates(torch.exp(rate_spread * torch.randn(n, n, generator=rng, dtype=torch.float64)))
+    p = theory.stationary_distribution(A)
+    q = torch.softmax(p.log() + q_spread * torch.randn(n, generator=rng, dtype=torch.float64), -1)
+    return A, p, q / q.sum()
+
+
+@given(st.integers(2, 20), st.integers(0, 2**31), st.floats(0, 8), st.floats(-16, 1))
+def test_never_below_the_truth(n, seed, rate_spread, log_q):
+    A, p, q = case(n, seed, rate_spread, 10.0**log_q)
+    truth = float(theory.total_variation(p, q))
+    assert truth <= float(theory.certificate(A, q)) <= 1.0
+
+
+@pytest.mark.parametrize("n", [5, 16, 64])
+def test_within_a_percent_of_the_truth_on_random_chains(n):
+    ratios = []
+    for seed in range(20):
+        A, p, q = case(n, seed, 1.0, 0.3)
+        ratios.append(float(theory.certificate(A, q) / theory.total_variation(p, q)))
+    assert min(ratios) >= 1.0
+    assert max(ratios) < 1.01
+
+
+def test_at_p_st_itself_only_rounding_is_left():
+    A, p, _ = case(6, 0, 1.0, 0.0)
+    assert 0.0 < float(theory.certificate(A, p)) < 1e-13
+
+
+def test_a_metastable_chain_gets_the_trivial_bound_or_a_true_one():
+    """Coupling 1e-12 between two halves: the inverse has entries of 1e12, and TV 0.5 must not be certified as small."""
+    n = 8
+    R = torch.ones(n, n, dtype=torch.float64)
+    R[: n // 2, n // 2 :] = 1e-12
+    R[n // 2 :, : n // 2] = 3e-12
+    A = theory.from_rates(R)
+    p = theory.stationary_distribution(A)
+    q = torch.full((n,), 1.0 / n, dtype=torch.float64)
+    assert float(theory.total_variation(p, q)) <= float(theory.certificate(A, q)) <= 1.0
+
+
+def test_a_chain_too_stiff_to_invert_gets_the_trivial_bound():
+    R = torch.tensor([[0.0, 1e-200], [1e-170, 0.0]], dtype=torch.float64)
+    big = torch.block_diag(R, R) + 1e-250 * torch.ones(4, 4, dtype=torch.float64)
+    big[0, 1] = 1e150
+    assert float(theory.certificate(theory.from_rates(big), torch.full((4,), 0.25, dtype=torch.float64))) <= 1.0
+
+
+def test_a_and_q_broadcast():
+    A = torch.stack([case(4, k, 1.0, 0.0)[0] for k in range(3)])
+    q = torch.softmax(torch.randn(5, 1, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64), -1)
+    bound = theory.certificate(A, q)
+    assert bound.shape == (5, 3)
+    assert float(bound[4, 2]) == pytest.approx(float(theory.certificate(A[2], q[4, 0])), rel=1e-9)
+
+
+def test_float32_counts_its_own_rounding():
+    A, p, _ = case(8, 2, 1.0, 1e-9)
+    bound = float(theory.certificate(A.float(), p.float()))
+    assert float(theory.total_variation(p, p.float().double())) <= bound
+    assert 1e-8 < bound < 1e-3
+
+
+@pytest.mark.parametrize(
+    "q, message", [([0.5, 0.6], "sum to 1"), ([float("nan"), 1.0], "finite"), ([0.3, 0.3, 0.4], "must be")]
+)
+def test_bad_q_is_refused(q, message):
+    A = theory.from_rates(torch.ones(2, 2, dtype=torch.float64))
+    with pytest.raises(ValueError, match=message):
+        theory.certificate(A, torch.tensor(q, dtype=torch.float64))

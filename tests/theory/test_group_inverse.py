@@ -1,0 +1,111 @@
+"""A^#, sensitivities, spectral gap: the defining equations, and independent computations."""
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import theory
+
+
+def random_generator(n: int, seed: int, spread: float = 1.0) -> torch.Tensor:
+    rng = torch.Generator().manual_seed(seed)
+    return theory.from_rates(torch.exp(spread * torch.randn(n, n, generator=rng, dtype=torch.float64)))
+
+
+@given(st.integers(2, 12), st.integers(0, 2**31), st.floats(-6, 6))
+def test_the_three_equations_of_the_group_inverse(n, seed, log_scale):
+    A = random_generator(n, seed) * 10.0**log_scale
+    G = theory.group_inverse(A)
+    unit = 1e-11 * float(A.abs().max() * G.abs().max())
+    assert (A @ G @ A - A).abs().max() <= unit * A.abs().max()
+    assert (G @ A @ G - G).abs().max() <= unit * G.abs().max()
+    assert (A @ G - G @ A).abs().max() <= unit
+    p = theory.stationary_distribution(A)
+    projection = torch.eye(n, dtype=torch.float64) - p[:, None]
+    assert (A @ G - projection).abs().max() <= unit
+
+
+def test_against_the_spectral_definition_in_50_digits():
+    A = random_generator(5, 3)
+    with mpmath.workdps(50):
+        M = mpmath.matrix(A.tolist())
+        for j in range(5):
+            M[j, j] = -mpmath.fsum(M[i, j] for i in range(5) if i != j)
+        values, vectors = mpmath.eig(M)
+        inverse = mpmath.inverse(vectors)
+        zero = min(range(5), key=lambda k: abs(values[k]))
+        exact = vectors * mpmath.diag([0 if k == zero else 1 / values[k] for k in range(5)]) * inverse
+        reference = np.array([[float(mpmath.re(exact[i, j])) for j in range(5)] for i in range(5)])
+    assert np.abs(theory.group_inverse(A).numpy() - reference).max() < 1e-14
+
+
+def test_it_is_not_the_moore_penrose_inverse():
+    A = random_generator(4, 1)
+    assert (theory.group_inverse(A) - torch.linalg.pinv(A)).abs().max() > 1e-2
+
+
+def test_transient_states_are_fine():
+    A = theory.from_rates(torch.tensor([[0.0, 1.0, 0.5], [0.0, 0.0, 2.0], [0.0, 0.0, 0.0]], dtype=torch.float64))
+    G = theory.group_inverse(A)
+    assert torch.allclose(A @ G @ A, A, atol=1e-13)
+    assert torch.allclose(A @ G, G @ A, atol=1e-13)
+
+
+@given(st.integers(2, 9), st.integers(0, 2**31))
+def test_solve_sum_zero_is_the_group_inverse_on_sum_zero_vectors(n, seed):
+    A = random_generator(n, seed)
+    v = torch.randn(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    v = v - v.mean()
+    assert torch.allclose(theory.solve_sum_zero(A, v), theory.group_inverse(A) @ v, atol=1e-11)
+
+
+@given(st.integers(2, 8), st.integers(0, 2**31))
+def test_sensitivity_against_central_differences(n, seed):
+    A, B = random_generator(n, seed), random_generator(n, seed + 1)
+    dA = B - A
+    h = 1e-5
+    difference = (theory.stationary_distribution(A + h * dA) - theory.stationary_distribution(A - h * dA)) / (2 * h)
+    assert torch.allclose(theory.sensitivity(A, dA), difference, atol=1e-7)
+
+
+def test_sensitivity_refuses_a_direction_that_creates_probability():
+    with pytest.raises(ValueError, match="columns of dA must sum to zero"):
+        theory.sensitivity(random_generator(3, 0), torch.eye(3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("n", [2, 5, 16])
+def test_spectral_gap_of_the_complete_graph(n):
+    A = theory.from_rates(torch.ones(n, n, dtype=torch.float64))
+    assert float(theory.spectral_gap(A)) == pytest.approx(n, rel=1e-13)
+
+
+def test_spectral_gap_of_the_ring_is_complex_and_its_real_part_counts():
+    n = 7
+    A = theory.from_rates(torch.roll(torch.eye(n, dtype=torch.float64), 1, 0))
+    assert float(theory.spectral_gap(A)) == pytest.approx(1 - np.cos(2 * np.pi / n), rel=1e-12)
+
+
+def test_one_state():
+    A = torch.zeros(1, 1, dtype=torch.float64)
+    assert theory.spectral_gap(A) == torch.inf
+    assert theory.group_inverse(A) == 0
+
+
+def test_batches_and_float32():
+    A = torch.stack([random_generator(4, k) for k in range(6)]).reshape(2, 3, 4, 4)
+    assert torch.equal(theory.group_inverse(A)[1, 2], theory.group_inverse(A[1, 2]))
+    single = theory.group_inverse(A.float())
+    assert single.dtype == torch.float32
+    assert torch.allclose(single.double(), theory.group_inverse(A), atol=1e-5)
+
+
+def test_derivative_of_the_group_inverse():
+    A, B = random_generator(4, 5), random_generator(4, 6)
+    direction = B - A
+    _, tangent = torch.func.jvp(theory.group_inverse, (A,), (direction,))
+    h = 1e-5
+    difference = (theory.group_inverse(A + h * direction) - theory.group_inverse(A - h * direction)) / (2 * h)
+    assert torch.allclose(tangent, difference, atol=1e-7)
