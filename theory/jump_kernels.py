@@ -99,15 +99,15 @@ def _choose(accept, alias, state, a, b, c, d):
 @compiled
 @no_type_check
 def alias_tables(weights, accept, alias):
-    """Fill accept[G, n, n] and alias[G, n, n] for drawing i with probability ∝ weights[G, j, i] from state j.
+    """Fill accept[G, r, n] and alias[G, r, n] for drawing i with probability ∝ weights[G, j, i] in row j.
 
-    A state without weights keeps itself as its only destination.
+    In a generator's tables the row is the state left; one without weights keeps itself as its only destination.
     """
-    groups, n, _ = weights.shape
+    groups, rows, n = weights.shape
     share = np.empty(n)
     small, large = np.empty(n, np.int64), np.empty(n, np.int64)
     for g in range(groups):
-        for j in range(n):
+        for j in range(rows):
             largest = weights[g, j].max()
             for i in range(n):
                 accept[g, j, i] = 1.0
@@ -193,17 +193,18 @@ def fill(times, states, jumps, horizon, state):
 
 @compiled
 @no_type_check
-def count_steps(first, last, steps, accept, alias, rng, state, counts):
-    """Let chain k of first … last − 1 make `steps` steps of its own kernel accept[k], alias[k] [N, n, n].
+def count_tokens(first, last, chains, steps, begin, begin_alias, accept, alias, rng, counts):
+    """For k in first … last − 1, let `chains` chains make `steps` steps each of kernel k, and count the states.
 
-    counts[N, n] gains the states after each step; rng[N, 4] and state[N] are carried on in place.
+    counts[N, n] gains the states. begin, begin_alias [N, n] hold the law of the state before the first step, accept and alias [N, n, n] the kernels;
+    rng[N, 4] is carried on in place.
     """
     for k in range(first, last):
         accepts, aliases, seen = accept[k], alias[k], counts[k]
         a, b, c, d = rng[k, 0], rng[k, 1], rng[k, 2], rng[k, 3]
-        s = _U(state[k])
-        for _ in range(steps):
-            s, a, b, c, d = _choose(accepts, aliases, s, a, b, c, d)
-            seen[s] += 1
+        for _ in range(chains):
+            s, a, b, c, d = _choose(begin, begin_alias, _U(k), a, b, c, d)
+            for _ in range(steps):
+                s, a, b, c, d = _choose(accepts, aliases, s, a, b, c, d)
+                seen[s] += 1
         rng[k, 0], rng[k, 1], rng[k, 2], rng[k, 3] = a, b, c, d
-        state[k] = s
