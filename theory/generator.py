@@ -77,7 +77,8 @@ def check_generator(A: Any, *, unit_round_off: float | None = None) -> None:
         )
         residual, allowed = (float(sums[index] * top[index]) for sums in (defect, relative * size))
         raise GeneratorError(
-            f"column {index[-1]} of A{_batch(index[:-1])} sums to {residual:.6g}, not to zero within {allowed:.3g}; {hint}"
+            f"column {index[-1]} of A{_batch(index[:-1])} sums to {residual:.6g}, not to zero within {allowed:.3g}; "
+            f"{hint}"
         )
 
 

@@ -49,9 +49,9 @@ _BLOCK = 64
 def solve(A: np.ndarray, unit_round_off: float) -> tuple[np.ndarray, np.ndarray]:
     """p[B, n] of A[B, n, n] (float64, C order, left as it is), and how each matrix ended.
 
-    status[B] is SOLVED, REFUSED (A is no generator within 8 n η Σ|A| per column, η = unit_round_off) or NOT_UNIQUE; p is
-    NaN but for the solved. Entries below the smallest normal number are 0 or subnormal. A batch is shared among as many
-    threads as torch has been given.
+    status[B] is SOLVED, REFUSED (no generator within 8 n η Σ|A| per column, η = unit_round_off) or NOT_UNIQUE; p is
+    NaN but for the solved. Entries below the smallest normal number are 0 or subnormal. A batch is shared among as
+    many threads as torch has been given.
     """
     batch, n = A.shape[:2]
     tolerance = 8 * n * unit_round_off

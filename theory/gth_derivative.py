@@ -1,8 +1,9 @@
 """The elimination in torch operations: p_st that autograd and torch.func differentiate, on any device and to any order.
 
-With powers of two c_j near p_j the flows F_ij = A_ij c_j have a stationary vector x_j = p_j / c_j between 1/2 and 1, so
-nothing over- or underflows (`theory.gth` has the notation; here W starts as F). Signs and cancellations enter through
-dA alone, never through p: that is why ln p_j has derivatives right to about 1e-12 where the group inverse,
+A is balanced first: with powers of two c_j the chain F_ij = A_ij c_j has the stationary vector x_j = p_j / c_j, and c_j
+is such that x_j is of the order of the square root of the flow s_j p_j through state j. Small numbers are so shared
+between F and x, and neither underflows (`theory.gth` has the notation; here W starts as F). Signs and cancellations
+enter through dA alone, never through p: ln p_j has derivatives right to about 1e-12 where the group inverse,
 dp = −A^# dA p, loses every digit. All is written in elementary operations without any `linalg` call, whose second
 derivatives in forward mode are wrong in current torch.
 
@@ -17,16 +18,36 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from theory.errors import NumericalError
+
 _LOWEST = 2.0**-960
+_DOUBTFUL = 2.0**-300
 
 
-def balance(A: Tensor, exponent: Tensor, never: int) -> Tensor:
-    """Powers of two c[..., n]: 2^exponent_j, or the time per visit where that is `never`; the largest flow near 1."""
+def balance(A: Tensor, p: Tensor, exponent: Tensor, never: int) -> Tensor:
+    """The powers of two c[..., n], for p_j of the order 2^exponent_j (`never`: state j is transient).
+
+    Raises `NumericalError` where flows are so small that a traced elimination would not reproduce p: its derivatives
+    would then be wrong as well.
+    """
     exits = -A.diagonal(dim1=-2, dim2=-1)
-    per_visit = -torch.frexp(torch.where(exits > 0, exits, 1.0)).exponent.to(exponent.dtype)
-    order = torch.where(exponent == never, per_visit, exponent.clamp(min=-900))
-    flow = torch.where(exits > 0, order - per_visit, order)
-    return torch.ldexp(torch.ones_like(exits), (order - flow.amax(-1, keepdim=True)).clamp(-1020, 1020))
+    rate = torch.where(exits > 0, torch.frexp(torch.where(exits > 0, exits, 1.0)).exponent, 0).to(exponent.dtype)
+    order = torch.where(exponent == never, -rate, exponent)
+    flow = order + rate
+    top = flow.amax(-1, keepdim=True)
+    shared = order - torch.div(flow - top, 2, rounding_mode="floor") - top
+    scale = torch.ldexp(torch.ones_like(exits), shared.clamp(-1020, 1020))
+    F = _off_diagonal(A) * scale[..., None, :]
+    doubtful = (torch.where(F > 0, F, 1.0) < _DOUBTFUL).flatten(-2).any(-1)
+    if doubtful.any():
+        expected = p[doubtful]
+        error = (stationary(A[doubtful], scale[doubtful]) - expected).abs()
+        if not bool((error <= 1e-9 * expected + torch.finfo(p.dtype).tiny).all()):
+            raise NumericalError(
+                "p_st cannot be differentiated in double precision: the flow between its likely states is below 1e-290 "
+                "of the largest; raise the smallest rates, or merge the states that carry that flow"
+            )
+    return scale
 
 
 def values(A: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,7 +128,9 @@ def _put_back(steps: list[tuple[Tensor, Tensor, Tensor]], scale: Tensor) -> tupl
     for S, row, _ in steps:
         x = torch.cat([x, (row * x).sum(-1, keepdim=True) / S], -1)
     weighted = scale * x
-    return x, weighted / weighted.sum(-1, keepdim=True)
+    return x, weighted * weighted.sum(
+        -1, keepdim=True
+    ).reciprocal()  # the gradient of a quotient divides a tiny p twice
 
 
 def _off_diagonal(A: Tensor) -> Tensor:

@@ -4,9 +4,9 @@ Column convention: A_ij is the rate j -> i, columns sum to zero. p_st exists alw
 one recurrent class, and then p_j > 0 exactly for the states of that class (Norris, *Markov Chains*, 1997, thm 3.5.3).
 
 Dense generators are eliminated without a subtraction (`theory.gth`): each entry of p is right to rounding, also where p
-spans hundreds of orders of magnitude and where a null vector by eigenvalues, SVD or a linear solve has no correct digit.
-For tensors the result is differentiable, forward and reverse, to any order, also under torch.func
-(`theory.gth_derivative`).
+spans hundreds of orders of magnitude and a null vector by eigenvalues, SVD or a linear solve has no correct digit.
+For tensors the result is differentiable, forward and reverse, to any order, also under torch.func: see
+`theory.gth_derivative`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor  # pyright: ignore[reportMissingImports, reportMissingModuleSource]
 from torch.autograd import forward_ad
 
 from theory.errors import GeneratorError, NotUniqueError
@@ -26,12 +27,13 @@ from theory.generator import as_real_tensor, check_generator, recurrent_classes
 def stationary_distribution(A: Any) -> Any:
     """p_st[..., n] of A[..., n, n] of A's kind: Tensor, ndarray (also for scipy.sparse and for lists) or SymPy Matrix.
 
-    Integers become float64; float32 stays float32, though the arithmetic is double. A is never changed. Relative error of
-    each entry: a few n unit round-offs; entries below the smallest normal number are 0 or subnormal; those of transient
-    states are exactly 0. Derivatives are those in the rates A_ij, i != j; the diagonal's is zero.
+    Integers become float64; float32 stays float32, though the arithmetic is double. A is never changed. Relative error
+    of each entry: a few n unit round-offs; entries below the smallest normal number are 0 or subnormal; those of
+    transient states are exactly 0. Derivatives are those in the rates A_ij, i != j; the diagonal's is zero.
 
-    Raises `GeneratorError` where A is not a generator (with the entry and the batch element, see `check_generator`) and
-    `NotUniqueError`, whose `.classes` lists them, where it has two or more recurrent classes.
+    Raises `GeneratorError` where A is not a generator (with the entry and the batch element, see `check_generator`);
+    `NotUniqueError`, whose `.classes` lists them, where it has two or more recurrent classes; `NumericalError` where a
+    derivative is asked for that flows below 1e-290 of the largest would make wrong.
     """
     if _comes_from(A, "scipy.sparse"):
         from theory.sparse_stationary import sparse_stationary_distribution
@@ -52,7 +54,7 @@ def stationary_distribution(A: Any) -> Any:
 
 
 def _differentiable(A: Tensor, unit_round_off: float) -> Tensor:
-    if torch._C._functorch.is_functorch_wrapped_tensor(A) or forward_ad.unpack_dual(A).tangent is not None:
+    if is_functorch_wrapped_tensor(A) or forward_ad.unpack_dual(A).tangent is not None:
         from theory.gth_derivative import stationary
 
         # A hand-written rule would not do here: forward mode nested through one is zero in current torch, in silence.
@@ -63,7 +65,7 @@ def _differentiable(A: Tensor, unit_round_off: float) -> Tensor:
 
 
 class _Balance(torch.autograd.Function):
-    """The powers of two that balance A for a traced elimination; here A is checked, on its values, under any transform."""
+    """The powers of two that balance A for a traced elimination; here A is checked, on its values, in any transform."""
 
     @staticmethod
     def forward(A: Tensor, unit_round_off: float) -> Tensor:
@@ -80,7 +82,7 @@ class _Balance(torch.autograd.Function):
 
 
 class _Stationary(torch.autograd.Function):
-    """p of A by the compiled kernels, with the adjoint of the elimination; that is traced, so backward has any order."""
+    """p of A by the compiled kernels, with the adjoint of the elimination; that is traced: backward has any order."""
 
     @staticmethod
     def forward(A: Tensor, unit_round_off: float) -> Tensor:
@@ -95,7 +97,8 @@ class _Stationary(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, None]:
         from theory.gth_derivative import adjoint
 
-        return adjoint(*ctx.saved_tensors, cotangents[0], ctx.scale), None
+        (A,) = ctx.saved_tensors
+        return adjoint(A, cotangents[0], ctx.scale), None
 
 
 def _balance(A: Tensor, p: Tensor) -> Tensor:
@@ -106,7 +109,7 @@ def _balance(A: Tensor, p: Tensor) -> Tensor:
     lost = (p < torch.finfo(p.dtype).tiny).any(-1)
     if lost.any():
         exponent[lost] = torch.from_numpy(gth.exponents(_flat(A[lost]))).to(A.device)
-    return balance(A, exponent, gth.NEVER)
+    return balance(A, p, exponent, gth.NEVER)
 
 
 def _solve(A: Tensor, unit_round_off: float) -> Tensor:
