@@ -74,7 +74,7 @@ class RunLog:
                 sink.close()
 
 
-def read_log(run: str | Path, *, until: float = math.inf) -> list[dict[str, Any]]:
+def read_log(run: str | Path, *, until: float | int = math.inf) -> list[dict[str, Any]]:
     """The records of a run up to step `until`; a last line torn by a kill is left out. No log yet: an empty list."""
     path = Path(run) / "log.jsonl"
     if not path.exists():

@@ -91,8 +91,8 @@ def train(
         raise ValueError("resume=True needs run, the folder of the run to continue")
     if model.vocab_size != data.vocab_size:
         raise ValueError(f"vocab_size = {model.vocab_size} where the tokens of the data have {data.vocab_size}")
-    check_length(data.validation, model.block_size, "validation")
-    check_length(data.training, model.block_size, "training")
+    for split, tokens in (("training", data.training), ("validation", data.validation)):
+        check_length(tokens, model.block_size, split)
     with processes(device) as group, _private_random_state(group.device, training.seed):
         loop = _Loop(model, training, data, group, folder)
         with claimed(folder if group.first else None, resume=resume):
@@ -109,6 +109,7 @@ class _Loop:
         self.training, self.data, self.group, self.run = training, data, group, run
         self.batches = Batches(data.training, training.batch_size, model.block_size, training.seed)
         self.rows = group.rows(training.batch_size)
+        self._check_blind(model.arm)
         self.steps = training.steps(model.block_size)
         self.description = describe_run(model, training, data)
         self.model = FastSlowLM(model, generator=torch.Generator().manual_seed(training.seed))
@@ -117,6 +118,19 @@ class _Loop:
         self.step, self.seconds = 0, 0.0
         self.saved: Path | None = None
         self.pending: list[tuple[Tensor, Tensor]] = []
+
+    def _check_blind(self, arm: str) -> None:
+        """Arm `blind` reads another sequence of what is computed at once: no part of a batch may be a single row."""
+        rows = self.rows.stop - self.rows.start
+        size = min(self.training.micro_batch or rows, rows)
+        if arm == "blind" and (
+            size == 1 or rows % size == 1 or len(self.data.validation) <= 2 * self.batches.block_size
+        ):
+            raise ValueError(
+                f"arm 'blind' reads another sequence, so it needs at least 2 sequences in every part of a batch: "
+                f"batch_size = {self.training.batch_size} over {self.group.world} processes with micro_batch = "
+                f"{self.training.micro_batch}, and {len(self.data.validation)} validation tokens, do not give them"
+            )
 
     def begin(self, resume: bool) -> None:
         if self.run is None:
