@@ -8,6 +8,7 @@ import pytest
 STATE = """
 import random, warnings
 import numpy as np, torch
+import scipy.special, scipy.sparse, scipy.stats, sympy, numba  # these add filters of their own on import
 def state():
     import matplotlib
     return (torch.get_default_dtype(), torch.get_num_threads(), torch.initial_seed(),

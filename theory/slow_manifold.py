@@ -26,7 +26,7 @@ from theory.stationary import stationary_distribution
 Manifold = Callable[..., Tensor]
 
 
-def slow_manifold(system: FastSlowSystem, order: int) -> Manifold:
+def slow_manifold(system: FastSlowSystem, order: Any) -> Manifold:
     """h(y[..., m], eps) -> x[..., n], the refinement R^order applied to p_st; its error is O(ε^{order+1}).
 
     `eps` is a positive number or a tensor [...] that broadcasts against y's batch. The directional derivatives are
@@ -37,7 +37,7 @@ def slow_manifold(system: FastSlowSystem, order: int) -> Manifold:
     if isinstance(order, bool) or int(order) != order or order < 0:
         raise ValueError(f"order must be an integer >= 0, got {order!r}")
 
-    def h(y: Tensor, eps: float | Tensor) -> Tensor:
+    def h(y: Tensor, eps: Any) -> Tensor:
         eps = check_eps(eps, y)
         system.check_at(y.detach())
         return _refine(system, int(order), eps)(y)
@@ -51,7 +51,7 @@ def first_order(system: FastSlowSystem, y: Tensor) -> Tensor:
     return solve_sum_zero(system.A(y), drift, p)
 
 
-def invariance_residual(system: FastSlowSystem, h: Manifold, y: Tensor, eps: float | Tensor) -> Tensor:
+def invariance_residual(system: FastSlowSystem, h: Manifold, y: Tensor, eps: Any) -> Tensor:
     """‖A h − ε Dh[g(h, y)]‖₁ [...] of a manifold h(y, eps): zero exactly on an invariant one; needs no reference."""
     eps = check_eps(eps, y)
     value, drift = _along_flow(system, lambda y: h(y, eps), y)
@@ -85,5 +85,6 @@ def _refine(system: FastSlowSystem, order: int, eps: Tensor) -> Callable[[Tensor
 
 def _along_flow(system: FastSlowSystem, h: Callable[[Tensor], Tensor], y: Tensor) -> tuple[Tensor, Tensor]:
     """(h(y), Dh(y)[g(h(y), y)]): the manifold and its rate of change along the slow flow that it induces."""
+    y = y.contiguous()  # forward mode writes to the dual of y, which an expanded batch forbids
     velocity = system.g(h(y), y)
     return jvp(h, (y,), (velocity,))

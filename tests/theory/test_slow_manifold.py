@@ -1,0 +1,133 @@
+"""R^k gains one order each time: against trajectories of the full system, against SymPy, and by its own residual."""
+
+import numpy as np
+import pytest
+import sympy
+import torch
+from scipy.integrate import solve_ivp
+
+import theory
+
+EPS = 2.0 ** -np.arange(1, 11)
+SYSTEMS = ["two_state", "driven_cycle", "birth_death", "sodium_channel", "attention", "random_exponential"]
+
+
+def integrate(rhs, start: np.ndarray, span: float) -> np.ndarray:
+    run = solve_ivp(rhs, (0.0, span), start, method="DOP853", rtol=1e-13, atol=1e-15)
+    assert run.success
+    return run.y[:, -1]
+
+
+def point_on_the_manifold(system, eps: float, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(x, y), y near `target`, after 25 relaxation times of the full system started within O(ε²) of the manifold.
+
+    What is left of the start is ε² e^{-25}: whatever h_ε is, the point lies on it. The slow flow is first run
+    backwards, so that the points of all ε lie near one y.
+    """
+    span = 25 * eps / float(theory.spectral_gap(system.A(target)))
+    n = system.n_states
+
+    def backwards(t, y):
+        y = torch.from_numpy(y)
+        return -system.g(theory.stationary_distribution(system.A(y)), y).numpy()
+
+    def full(t, state):
+        x, y = torch.from_numpy(state[:n]), torch.from_numpy(state[n:])
+        return np.concatenate([((system.A(y) @ x) / eps).numpy(), system.g(x, y).numpy()])
+
+    y0 = torch.from_numpy(integrate(backwards, target.numpy(), span))
+    end = integrate(full, np.concatenate([theory.slow_manifold(system, 1)(y0, eps).numpy(), y0.numpy()]), span)
+    return torch.from_numpy(end[:n].copy()), torch.from_numpy(end[n:].copy())
+
+
+def slope_above(eps: np.ndarray, error: np.ndarray, floor: float) -> float:
+    """Slope over the two smallest ε whose error still stands ten times above the floor."""
+    clear = np.flatnonzero(error > 10 * floor)[-2:]
+    assert len(clear) == 2, "nothing stands clear of the floor"
+    return float(np.polyfit(np.log(eps[clear]), np.log(error[clear]), 1)[0])
+
+
+def gap_in_units(system) -> float:
+    return float(theory.spectral_gap(system.A(system.uniform(16, seed=5))).min())
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_the_residual_alone_shows_order_k_plus_one(name):
+    system = theory.get_system(name)
+    y = system.uniform(4, seed=7).expand(len(EPS), 4, -1)
+    eps = torch.from_numpy(EPS * gap_in_units(system) * 0.25)
+    for k in range(4):
+        h = theory.slow_manifold(system, k)
+        residual = theory.invariance_residual(system, h, y, eps[:, None].expand(-1, 4)).mean(-1)
+        assert slope_above(eps.numpy(), residual.numpy(), 1e-14) == pytest.approx(k + 1, abs=0.05), residual
+
+
+@pytest.mark.parametrize("name", [name for name in SYSTEMS if name != "birth_death"])
+def test_distance_to_trajectories_falls_at_order_k_plus_one(name):
+    system = theory.get_system(name)
+    target = system.low + 0.4 * (system.high - system.low)
+    eps = EPS * gap_in_units(system) * 0.25
+    points = [point_on_the_manifold(system, e, target) for e in eps]
+    x, y = (torch.stack(both) for both in zip(*points, strict=True))
+    errors = [(theory.slow_manifold(system, k)(y, torch.from_numpy(eps)) - x).abs().sum(-1).numpy() for k in range(4)]
+    floor = errors[3][-3:].max()  # there ε⁴ is below 1e-15: what is left is the integrator's error
+    assert floor < 1e-12
+    for k, error in enumerate(errors):
+        assert slope_above(eps, error, floor) == pytest.approx(k + 1, abs=0.05), error
+
+
+def test_first_two_orders_against_sympy():
+    """Two states by hand: x₁ = h(y) solves −(a + b) h + a = ε h' g, expanded in ε to second order."""
+    y, eps = sympy.symbols("y epsilon")
+    a, b = 1 + y, 2 - y
+    h0 = a / (a + b)
+    g = lambda h: h - y  # noqa: E731
+    h1 = sympy.simplify(-sympy.diff(h0, y) * g(h0) / (a + b))
+    h2 = sympy.simplify(-(sympy.diff(h1, y) * g(h0) + sympy.diff(h0, y) * h1) / (a + b))
+    system = theory.get_system("two_state")
+    at = torch.tensor([[0.2], [0.9]], dtype=torch.float64)
+    e = 1e-3
+    expected = [float((h0 + eps * h1 + eps**2 * h2).subs({y: float(v), eps: e})) for v in at[:, 0]]
+    assert theory.slow_manifold(system, 2)(at, e)[:, 1].tolist() == pytest.approx(expected, abs=5e-11)
+    expected_first = [float(h1.subs(y, float(v))) for v in at[:, 0]]
+    assert theory.first_order(system, at)[:, 1].tolist() == pytest.approx(expected_first, abs=1e-15)
+
+
+def test_first_order_is_the_derivative_of_the_first_refinement():
+    system = theory.get_system("driven_cycle")
+    y = system.uniform(5, seed=0)
+    p, refined = theory.slow_manifold(system, 0)(y, 0.01), theory.slow_manifold(system, 1)(y, 0.01)
+    assert torch.allclose(refined, p + 0.01 * theory.first_order(system, y), atol=1e-15)
+
+
+def test_every_order_has_mass_one_and_a_batch_of_eps_is_the_loop():
+    system = theory.get_system("driven_cycle")
+    y = system.uniform(3, seed=1)
+    eps = torch.tensor([0.1, 0.01, 0.001], dtype=torch.float64)
+    for k in range(3):
+        h = theory.slow_manifold(system, k)
+        together = h(y, eps)
+        assert (together.sum(-1) - 1).abs().max() < 1e-14
+        assert torch.allclose(together[1], h(y[1], 0.01), atol=1e-15)
+
+
+def test_a_generator_that_ignores_y_has_no_corrections():
+    import dataclasses
+
+    ring = theory.get_system("driven_cycle")
+    fixed = ring.generator(torch.zeros(2, dtype=torch.float64))
+    system = dataclasses.replace(ring, generator=lambda y: fixed.expand(*y.shape[:-1], 5, 5) + 0 * y[..., :1, None])
+    assert theory.first_order(system, ring.uniform(4, seed=0)).abs().max() < 1e-15
+
+
+@pytest.mark.parametrize("order", [-1, 1.5, True])
+def test_bad_order(order):
+    with pytest.raises(ValueError, match="order must be an integer >= 0"):
+        theory.slow_manifold(theory.get_system("two_state"), order)
+
+
+@pytest.mark.parametrize("eps", [0.0, -1.0, float("nan"), float("inf")])
+def test_bad_eps(eps):
+    h = theory.slow_manifold(theory.get_system("two_state"), 1)
+    with pytest.raises(ValueError, match="eps must be positive and finite"):
+        h(torch.tensor([0.5], dtype=torch.float64), eps)
