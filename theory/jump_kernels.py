@@ -196,8 +196,8 @@ def fill(times, states, jumps, horizon, state):
 def count_tokens(first, last, chains, steps, begin, begin_alias, accept, alias, rng, counts):
     """For k in first … last − 1, let `chains` chains make `steps` steps each of kernel k, and count the states.
 
-    counts[N, n] gains the states. begin, begin_alias [N, n] hold the law of the state before the first step, accept and alias [N, n, n] the kernels;
-    rng[N, 4] is carried on in place.
+    counts[N, n] gains the states. begin, begin_alias [N, n] hold the law of the state before the first step, accept and
+    alias [N, n, n] the kernels; rng[N, 4] is carried on in place.
     """
     for k in range(first, last):
         accepts, aliases, seen = accept[k], alias[k], counts[k]

@@ -18,6 +18,7 @@ y of order one, the law itself has width √ε around the fixed point, and the m
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -41,14 +42,20 @@ def self_driven_first_order(system: FastSlowSystem, y: Tensor, log_density: Call
         where = y[~torch.isfinite(value)].reshape(-1, y.shape[-1])[0].tolist()
         raise ValueError(f"log_density is not finite at y = {where}: E[e_s | y] has no meaning where R vanishes")
     system.check_at(y.detach())
-    p, drift = jvp(lambda y: stationary_distribution(system.A(y)), (y,), (_mean_velocity(system, y),))
+    p, drift = _along(lambda y: stationary_distribution(system.A(y)), y, _mean_velocity(system, y))
     for k in range(system.n_slow):
         along = torch.zeros_like(y)
         along[..., k] = 1.0
-        flux, spread = jvp(lambda y, k=k: _excess_flux(system, y)[..., k], (y,), (along,))
-        _, slope = jvp(log_density, (y,), (along,))
+        flux, spread = _along(lambda y, k=k: _excess_flux(system, y)[..., k], y, along)
+        _, slope = _along(log_density, y, along)
         drift = drift + spread + flux * slope[..., None]
     return solve_sum_zero(system.A(y), drift, p)
+
+
+def _along(f: Callable[[Tensor], Tensor], y: Tensor, velocity: Tensor) -> tuple[Tensor, Tensor]:
+    """f(y), and how it changes when y moves at `velocity`."""
+    value, change = cast(tuple[Tensor, Tensor], jvp(f, (y,), (velocity,)))
+    return value, change
 
 
 def _vertex_velocities(system: FastSlowSystem, y: Tensor) -> Tensor:

@@ -5,10 +5,10 @@ The cross-entropy −Σ f log φ_θ is the language-model loss; its minimiser is
 Nelder, *Generalized Linear Models*, 1989, ch. 5, for the likelihood).
 
 The hidden layer is drawn (`verify.fits.features`). Its tanh units are nearly dependent, and with noisy data every
-direction kept costs variance: so the last layer works in their leading principal directions, and how many of them is
-decided on held-out pairs. What noise remains in φ_θ is known: the sandwich estimate H⁻¹ J H⁻¹ of the covariance (White,
-*Econometrica* 50 (1982) 1) uses the scatter actually seen, so it needs neither the number of samples nor their
-independence.
+direction kept costs variance: so the last layer works in their leading principal directions; how many of them, and the
+spread of the units, are decided on held-out pairs. What noise remains in φ_θ is known: the sandwich estimate H⁻¹ J H⁻¹
+of the covariance (White, *Econometrica* 50 (1982) 1) uses the scatter actually seen, so it needs neither the number of
+samples nor their independence.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from verify.fits import Fit
 from verify.fits.features import design_matrix, draw_features, set_last_layer
 
 WIDTH = 256
-SPREAD = 1.0
-LADDER = (3, 6, 10, 15, 21, 28, 36, 45, 55, 66, 78, 91, 105, 120, 150, 180, 220)
-PATIENCE = 3  # rungs without a better held-out loss before the climb ends
+SPREADS = (0.25, 0.5, 1.0, 2.0)
+LADDER = (3, 6, 10, 15, 21, 28, 36, 45, 55, 66, 78, 91, 105, 130, 160, 200, 257)
+PATIENCE = 2  # rungs without a better held-out loss before the climb ends
 MOST_UNKNOWNS = 2000
 CUTOFF = 1e-10  # singular values below this, relative to the largest, would carry rounding into φ_θ
 RIDGE = 1e-12  # of the mean loss: keeps the optimum finite where a state was never seen
@@ -71,42 +71,48 @@ def fit(y: Float[Tensor, "k m"], x: Float[Tensor, "k n"], *, seed: int, device: 
     """Fit φ_θ to state frequencies x[k, n] seen at y[k, m], float64; every pair weighs the same.
 
     The solve runs on the CPU; φ_θ is returned on `device`. `converged` is whether Newton's decrement fell to rounding.
-    Raises `ValueError` where the frequencies are negative or do not sum to one.
+    Raises `ValueError` where the frequencies are negative or do not sum to one, and for another dtype than float64.
     """
     y, x = y.cpu(), x.cpu()
+    if x.dtype != torch.float64 or y.dtype != torch.float64:
+        raise ValueError(f"y and x must be float64, got {y.dtype} and {x.dtype}: cast counts before dividing them")
     if bool((x < 0).any()) or bool(((x.sum(-1) - 1).abs() > 1e-9).any()):
         raise ValueError(
             "x must hold frequencies, non-negative and of sum 1 for every pair: divide counts by their sum"
         )
-    n, pairs = x.shape[-1], len(y)
-    phi = draw_features(y, n, width=WIDTH, spread=SPREAD, seed=seed)
-    design = design_matrix(phi, y)
-    _, sizes, V = torch.linalg.svd(design, full_matrices=False)
-    rank = int((sizes > CUTOFF * sizes[0]).sum())
-    most = min(rank, MOST_UNKNOWNS // max(n - 1, 1), pairs // 4)
-    directions = V[:most].T * (math.sqrt(pairs) / sizes[:most])
-    used = design @ directions
+    n = x.shape[-1]
     basis = _contrasts(n, y)
-    held_out = torch.arange(pairs) % 5 == 4
-    rungs = sorted({min(r, most) for r in LADDER})
-    r, tried = _choose_rank(used, x, basis, held_out, rungs)
+    draws = [_draw(y, n, spread, seed) for spread in SPREADS]
+    losses_and_ranks = [_choose_rank(used, x, basis) for _, _, used in draws]
+    best = min(range(len(draws)), key=lambda k: losses_and_ranks[k][0])
+    (phi, directions, used), r = draws[best], losses_and_ranks[best][1]
     unknowns, converged, taken = _newton(used[:, :r], x, basis, torch.zeros(r, n - 1, dtype=y.dtype))
     set_last_layer(phi, directions[:, :r] @ unknowns @ basis.T)
     covariance = _sandwich(used[:, :r], x, basis, unknowns)
-    capped = ", the most there is room for" if r == rungs[-1] else ""
     note = (
-        f"multinomial cross-entropy by Newton ({taken} steps{'' if converged else ', NOT converged'}) in {r} principal "
-        f"directions of {WIDTH} tanh units{capped}, chosen on held-out pairs among {tried}"
+        f"multinomial cross-entropy by Newton ({taken} steps{'' if converged else ', NOT converged'}) in {r} of "
+        f"{used.shape[-1]} principal directions of {WIDTH} tanh units of spread {SPREADS[best]:g}, by held-out loss"
     )
     here = torch.device(device)
     return SampledFit(phi.to(here), converged, note, directions[:, :r].to(here), basis.to(here), covariance.to(here))
 
 
-def _choose_rank(
-    used: Float[Tensor, "k w"], x: Float[Tensor, "k n"], basis: Tensor, held_out: Tensor, rungs: list[int]
-) -> tuple[int, list[int]]:
-    """The number of directions with the least held-out loss; the climb ends after `PATIENCE` rungs without a better."""
+def _draw(y: Float[Tensor, "k m"], n: int, spread: float, seed: int) -> tuple[PhiTheta, Tensor, Tensor]:
+    """A hidden layer of that spread, its leading directions [width + 1, w], and the data in them [k, w]."""
+    phi = draw_features(y, n, width=WIDTH, spread=spread, seed=seed)
+    design = design_matrix(phi, y)
+    _, sizes, V = torch.linalg.svd(design, full_matrices=False)
+    rank = int((sizes > CUTOFF * sizes[0]).sum())
+    most = min(rank, MOST_UNKNOWNS // max(n - 1, 1), len(y) // 4)
+    directions = V[:most].T * (math.sqrt(len(y)) / sizes[:most])
+    return phi, directions, design @ directions
+
+
+def _choose_rank(used: Float[Tensor, "k w"], x: Float[Tensor, "k n"], basis: Tensor) -> tuple[float, int]:
+    """(least held-out loss, number of directions it takes); the climb ends after `PATIENCE` rungs without a better."""
+    held_out = torch.arange(len(x)) % 5 == 4
     unknowns = torch.zeros(0, basis.shape[-1], dtype=x.dtype)
+    rungs = sorted({min(r, used.shape[-1]) for r in LADDER})
     losses: list[float] = []
     for r in rungs:
         unknowns = torch.cat([unknowns, torch.zeros(r - len(unknowns), basis.shape[-1], dtype=x.dtype)])
@@ -114,7 +120,7 @@ def _choose_rank(
         losses.append(float(_loss(used[held_out, :r], x[held_out], basis, unknowns)))
         if len(losses) - 1 - losses.index(min(losses)) >= PATIENCE:
             break
-    return rungs[losses.index(min(losses))], rungs[: len(losses)]
+    return min(losses), rungs[losses.index(min(losses))]
 
 
 def _newton(

@@ -7,10 +7,10 @@ another slow manifold (`theory.self_driven`), which is why they are not used her
 Two ways to see tokens, of one mean:
 - independent: each token is drawn uniformly from the block of a chain of its own, so N of them are one multinomial draw
   from x̄: any N at the same cost;
-- chain: whole blocks of simulated jump chains, P correlated tokens each: noisier, by their correlation.
+- chain: whole blocks of simulated jump chains, P tokens each, noisier for their correlation.
 
-Either way the noise falls as 1/√N and the gap as 1/P: from some P on, sampling decides what can be seen, and the expected
-TV of the noise stands beside the gap.
+Either way the noise falls as 1/√N and the gap as 1/P: from some P on, sampling decides what can be seen, and the
+expected TV of the noise stands beside the gap.
 """
 
 from __future__ import annotations
