@@ -93,7 +93,8 @@ def mode_mean(kappa: Any, P: Any) -> Any:
     t = sympy.Dummy("t", integer=True)
     total: Any = sympy.summation(kappa**t, (t, 1, P))
     if isinstance(total, sympy.Piecewise):
-        total = next(value for value, condition in total.args if condition != sympy.Eq(kappa, 1))
+        branches: Any = total.args
+        total = next(value for value, condition in branches if condition != sympy.Eq(kappa, 1))
     return total / P
 
 
@@ -191,10 +192,11 @@ def _resolvent(A: Any) -> _Resolvent:
             classes,
         )
     # Over a ring the recursion meets no greatest common divisors: p and A^# of A = M/scale are p and scale·A^# of M.
-    M, scale = DomainMatrix.from_Matrix(A).to_dense(), sympy.Integer(1)
+    M: Any = DomainMatrix.from_Matrix(A).to_dense()
+    scale = sympy.Integer(1)
     if M.domain.is_Field and M.domain.has_assoc_Ring:
         common, M = M.clear_denoms(convert=True)
-        scale = M.domain.to_sympy(M.domain.convert(common))
+        scale = M.domain.to_sympy(common.element)
     ring = M.domain
     one = DomainMatrix.eye(n, ring).to_dense()
     previous, current = one * ring.zero, one
