@@ -70,8 +70,8 @@ def test_distance_to_trajectories_falls_at_order_k_plus_one(name):
     points = [point_on_the_manifold(system, e, target) for e in eps]
     x, y = (torch.stack(both) for both in zip(*points, strict=True))
     errors = [(theory.slow_manifold(system, k)(y, torch.from_numpy(eps)) - x).abs().sum(-1).numpy() for k in range(4)]
-    floor = errors[3][-3:].max()  # there ε⁴ is below 1e-15: what is left is the integrator's error
-    assert floor < 1e-12
+    floor = errors[3][-2:].max()  # there ε⁴ is far below 1e-13: what is left is mostly the integrator's error
+    assert floor < 1e-12  # the reference is as good as it claims
     for k, error in enumerate(errors):
         assert slope_above(eps, error, floor) == pytest.approx(k + 1, abs=0.05), error
 
