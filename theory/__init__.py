@@ -29,6 +29,7 @@ from theory.slow_manifold import first_order, invariance_residual, slow_manifold
 from theory.stationary import stationary_distribution
 from theory.systems import get_system, list_systems
 from theory.token_clock import TokenBlocks, predicted_gap, token_clock
+from theory.token_jumps import sample_tokens, token_frequency_covariance
 
 __all__ = [
     "FastSlowJumps",
@@ -59,6 +60,7 @@ __all__ = [
     "recurrent_classes",
     "sample_fast_slow_jumps",
     "sample_jumps",
+    "sample_tokens",
     "self_driven_first_order",
     "sensitivity",
     "slow_manifold",
@@ -66,5 +68,6 @@ __all__ = [
     "spectral_gap",
     "stationary_distribution",
     "token_clock",
+    "token_frequency_covariance",
     "total_variation",
 ]

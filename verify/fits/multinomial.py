@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from network import PhiTheta
 from verify.fits import Fit
 from verify.fits.features import design_matrix, draw_features, set_last_layer
 
