@@ -109,7 +109,7 @@ class _Loop:
         self.training, self.data, self.group, self.run = training, data, group, run
         self.batches = Batches(data.training, training.batch_size, model.block_size, training.seed)
         self.rows = group.rows(training.batch_size)
-        self._check_blind(model.arm)
+        self.part = self._part_size(model.arm)
         self.steps = training.steps(model.block_size)
         self.description = describe_run(model, training, data)
         self.model = FastSlowLM(model, generator=torch.Generator().manual_seed(training.seed))
@@ -119,18 +119,22 @@ class _Loop:
         self.saved: Path | None = None
         self.pending: list[tuple[Tensor, Tensor]] = []
 
-    def _check_blind(self, arm: str) -> None:
-        """Arm `blind` reads another sequence of what is computed at once: no part of a batch may be a single row."""
+    def _part_size(self, arm: str) -> int:
+        """How many rows are computed at once.
+
+        Arm `blind` reads the sequence beside its own in what is computed at once. In parts of two that is a swap within
+        pairs, which is the same however many processes share the batch; no part may be a single row.
+        """
         rows = self.rows.stop - self.rows.start
-        size = min(self.training.micro_batch or rows, rows)
-        if arm == "blind" and (
-            size == 1 or rows % size == 1 or len(self.data.validation) <= 2 * self.batches.block_size
-        ):
+        size = min(self.training.micro_batch or (2 if arm == "blind" else rows), rows)
+        short = len(self.data.validation) <= 2 * self.batches.block_size
+        if arm == "blind" and (size == 1 or rows % size == 1 or short):
             raise ValueError(
                 f"arm 'blind' reads another sequence, so it needs at least 2 sequences in every part of a batch: "
                 f"batch_size = {self.training.batch_size} over {self.group.world} processes with micro_batch = "
                 f"{self.training.micro_batch}, and {len(self.data.validation)} validation tokens, do not give them"
             )
+        return size
 
     def begin(self, resume: bool) -> None:
         if self.run is None:
@@ -183,7 +187,7 @@ class _Loop:
         for settings in self.optimizer.param_groups:
             settings["lr"] = rate
         inputs, targets = (self._to_device(part) for part in self.batches.batch(self.step, self.rows))
-        size = self.training.micro_batch or len(inputs)
+        size = self.part
         total: Any = 0.0
         for first in range(0, len(inputs), size):
             part = slice(first, first + size)

@@ -24,12 +24,12 @@ class TrainConfig:
     """The training of one run.
 
     tokens: training tokens, at least one batch. batch_size: sequences per step over all processes. micro_batch:
-    sequences per backward pass and process (None: all of a process's rows at once); it bounds memory. learning_rate:
-    the peak. warmup, final: fraction of the steps, fraction of the peak. weight_decay, beta1, beta2: AdamW's. clip:
-    bound on the 2-norm of the gradient. seed: initial weights and data order. evaluations: how many, evenly spaced,
-    the last one after the last step. eval_tokens: validation tokens read at each. checkpoint_every: steps between
-    checkpoints. dtype: of weights and arithmetic; `bfloat16` keeps float32 weights and computes under autocast.
-    compile: torch.compile.
+    sequences per backward pass and process, which bounds memory (None: all of a process's rows, in arm `blind` two).
+    learning_rate: the peak. warmup, final: fraction of the steps, fraction of the peak. weight_decay, beta1, beta2:
+    AdamW's. clip: bound on the 2-norm of the gradient. seed: initial weights and data order. evaluations: how many,
+    evenly spaced, the last one after the last step. eval_tokens: validation tokens read at each. checkpoint_every:
+    steps between checkpoints. dtype: of weights and arithmetic; `bfloat16` keeps float32 weights and computes under
+    autocast. compile: torch.compile.
 
     Raises `ValueError` naming the field, its value and the remedy.
     """
@@ -37,9 +37,9 @@ class TrainConfig:
     tokens: Any = 500_000
     batch_size: Any = 4
     micro_batch: Any = None
-    learning_rate: Any = 3e-3
-    warmup: Any = 0.05
-    final: Any = 0.1
+    learning_rate: Any = 1e-2
+    warmup: Any = 0.4
+    final: Any = 0.0
     weight_decay: Any = 0.1
     beta1: Any = 0.9
     beta2: Any = 0.99
