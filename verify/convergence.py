@@ -13,8 +13,8 @@ disagree by more than `DISAGREE` plus what the points' own noise explains.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -40,8 +40,8 @@ def floor_limited(gap: float, floor: float) -> bool:
     return gap < FLOOR_FACTOR * floor
 
 
-def fit_slope(epsilon: Sequence[float], gap: Sequence[float], relative_noise: Sequence[float] | None = None) -> Slope:
-    """Slope of log gap over log ε; `relative_noise` is the standard error of each gap over the gap (0 if noise-free).
+def fit_slope(epsilon: Any, gap: Any, relative_noise: Any = None) -> Slope:
+    """Slope of log gap over log ε, both [k]; `relative_noise` [k]: standard error over gap, default 0.
 
     Raises `ValueError` where lengths differ, an ε repeats, or a value is not positive and finite.
     """
@@ -73,11 +73,7 @@ def fit_slope(epsilon: Sequence[float], gap: Sequence[float], relative_noise: Se
         )
     slope, half = _regression(x, y, noise)
     smallest = max(MINIMUM_POINTS, math.ceil(len(x) / 2))
-    windows = [
-        _regression(x[a:b], y[a:b], noise[a:b])[0]
-        for a in range(len(x) - smallest + 1)
-        for b in range(a + smallest, len(x) + 1)
-    ]
+    windows = [_line(x[a:b], y[a:b])[0] for a in range(len(x) - smallest + 1) for b in range(a + smallest, len(x) + 1)]
     below, above = slope - min(windows), max(windows) - slope
     return Slope(slope, (slope - half - below, slope + half + above), tuple(local.tolist()))
 
@@ -86,10 +82,19 @@ def _regression(x: np.ndarray, y: np.ndarray, noise: np.ndarray) -> tuple[float,
     """(slope, half-width of its t interval or, if larger, of the interval that the points' own noise gives)."""
     from scipy import stats
 
-    fit = stats.linregress(x, y)
+    slope, residual = _line(x, y)
     centred = x - x.mean()
-    from_noise = float(np.sqrt(((centred / (centred**2).sum()) ** 2 * noise**2).sum()))
-    if len(x) == 2:
-        return float(fit.slope), stats.norm.ppf(0.5 + CONFIDENCE / 2) * from_noise
-    quantile = stats.t.ppf(0.5 + CONFIDENCE / 2, len(x) - 2)
-    return float(fit.slope), max(quantile * float(fit.stderr), stats.norm.ppf(0.5 + CONFIDENCE / 2) * from_noise)
+    sum_of_squares = (centred**2).sum()
+    degrees = len(x) - 2
+    # not scipy.stats.linregress: its standard error comes from 1 − r² and has lost half its digits at r = 1
+    scatter = math.sqrt((residual**2).sum() / degrees / sum_of_squares)
+    from_noise = math.sqrt(((centred / sum_of_squares) ** 2 * noise**2).sum())
+    tail = 0.5 + CONFIDENCE / 2
+    return slope, float(max(stats.t.ppf(tail, degrees) * scatter, stats.norm.ppf(tail) * from_noise))
+
+
+def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+    """Slope and residuals [k] of the least-squares line through (x[k], y[k])."""
+    centred = x - x.mean()
+    slope = float(centred @ (y - y.mean()) / (centred @ centred))
+    return slope, y - y.mean() - slope * centred

@@ -92,12 +92,12 @@ class ManifoldGap:
 
 def measure(
     system: FastSlowSystem | str,
-    periods: Sequence[int] = DEFAULT_PERIODS,
+    periods: Any = DEFAULT_PERIODS,
     *,
     seed: int = 0,
     observe: str = "clock",
     fit: str = "varpro",
-    step: float | None = None,
+    step: Any = None,
     kernel: str = "exp",
     device: str = "cpu",
     phi_theta: Callable[..., Tensor] | None = None,
@@ -142,7 +142,9 @@ def measure(
         given = phi_theta(period=period) if _takes_period(phi_theta) else phi_theta
         return Fit(given, True, "φ_θ was given, not fitted")  # type: ignore[arg-type]
 
-    floor, floor_note = _floor(theory, collect, train_fit if phi_theta is None else None, system, wanted[-1], seed)
+    floor, rounding, floor_note = _floor(
+        theory, collect, train_fit if phi_theta is None else None, system, wanted[-1], seed
+    )
     notes.extend(floor_note)
     rows: list[Row] = []
     last_fit, last_test, interrupted = None, None, False
@@ -158,7 +160,9 @@ def measure(
     if last_fit is not None:
         notes.append(f"P = {rows[-1].period}: {last_fit.note}")
     slope, ratios = _slope_and_ratios(rows, floor)
-    verdict, reason = _judge(rows, slope, ratios, floor, fixed=phi_theta is not None and not _takes_period(phi_theta))
+    verdict, reason = _judge(
+        rows, slope, ratios, rounding, fixed=phi_theta is not None and not _takes_period(phi_theta)
+    )
     if interrupted:
         verdict, reason = Verdict.INCONCLUSIVE, f"interrupted after {len(rows)} of {len(wanted)} periods; {reason}"
     return ManifoldGap(
@@ -190,22 +194,22 @@ def _floor(
     system: FastSlowSystem,
     period: int,
     seed: int,
-) -> tuple[float, list[str]]:
-    """The floor under every gap, at the slow states of the largest period: rounding, plus that of the fit."""
+) -> tuple[float, float, list[str]]:
+    """(floor, its rounding part, note) at the slow states of the largest period; the rest of the floor is the fit's."""
     from theory import stationary_distribution
     from verify.error_budget import arithmetic_floor, learning_floor
 
     settings = collect.keywords
     fresh = collect(system, period, count=TEST_POINTS, seed=2 * seed + 1).y
-    floor = arithmetic_floor(theory, fresh, period, settings["step"], settings["kernel"])
+    rounding = arithmetic_floor(theory, fresh, period, settings["step"], settings["kernel"])
     if train_fit is None:
-        return floor, ["floor: rounding alone, φ_θ was given"]
+        return rounding, rounding, ["floor: rounding alone, φ_θ was given"]
     y = collect(system, period, count=TRAIN_PAIRS, seed=2 * seed).y
     exact = train_fit(y, stationary_distribution(theory.A(y)))
-    return floor + learning_floor(theory, exact.phi_theta, fresh), [f"floor: {exact.note}"]
+    return rounding + learning_floor(theory, exact.phi_theta, fresh), rounding, [f"floor: {exact.note}"]
 
 
-def _clean_periods(periods: Sequence[int]) -> list[int]:
+def _clean_periods(periods: Any) -> list[int]:
     for period in periods:
         if isinstance(period, bool) or int(period) != period or period < 1:
             raise ValueError(f"periods must be integers >= 1, got {period!r}")
@@ -238,7 +242,7 @@ def _slope_and_ratios(rows: Sequence[Row], floor: float) -> tuple[Slope, tuple[f
 
 
 def _judge(
-    rows: Sequence[Row], slope: Slope, ratios: tuple[float, float] | None, floor: float, *, fixed: bool
+    rows: Sequence[Row], slope: Slope, ratios: tuple[float, float] | None, rounding: float, *, fixed: bool
 ) -> tuple[Verdict, str]:
     broken = [row.period for row in rows if not row.certified]
     if broken:
@@ -251,7 +255,7 @@ def _judge(
     if unconverged:
         remarks = f"; the fit has not converged at P = {unconverged}"
     if slope.slope is None or slope.interval is None:
-        return Verdict.INCONCLUSIVE, _why_no_slope(rows, slope, floor) + remarks
+        return Verdict.INCONCLUSIVE, _why_no_slope(rows, slope, rounding) + remarks
     low, high = slope.interval
     shown = f"slope {slope.slope:.4f} in [{low:.4f}, {high:.4f}]"
     if high < 0.5:
@@ -269,7 +273,7 @@ def _judge(
     return Verdict.HOLDS, f"{shown}, {ratio}{remarks}"
 
 
-def _why_no_slope(rows: Sequence[Row], slope: Slope, floor: float) -> str:
+def _why_no_slope(rows: Sequence[Row], slope: Slope, rounding: float) -> str:
     early = [row for row in rows if row.pre_asymptotic]
     floored = [row for row in rows if row.floor_limited]
     causes = [slope.reason]
@@ -278,8 +282,8 @@ def _why_no_slope(rows: Sequence[Row], slope: Slope, floor: float) -> str:
         causes.append(f"{len(early)} of {len(rows)} periods pre-asymptotic, at P = {worst.period}: {worst.why_not}")
     if floored:
         causes.append(f"{len(floored)} of {len(rows)} periods limited by the floor")
-    if rows and all(row.predicted_tv <= floor for row in rows):
-        causes.insert(0, "no O(ε) term to measure: the predicted gap is at the floor too (does p_st depend on y?)")
+    if rows and all(row.predicted_tv <= rounding for row in rows):
+        causes.insert(0, "no O(ε) term to measure: the predicted gap is rounding (does p_st depend on y?)")
     return "; ".join(causes)
 
 
