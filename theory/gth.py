@@ -37,11 +37,12 @@ from theory.gth_kernels import (
     substitute,
     transpose_columns,
 )
-from theory.gth_lanes import LANES, solve_together
+from theory.gth_lanes import solve_together
 
 __all__ = ["NEVER", "NOT_UNIQUE", "REFUSED", "SOLVED", "exponents", "solve", "solve_unchecked"]
 
-_SMALL = 24  # up to this n a batch is eliminated in step
+_SMALL = 40  # up to this n a batch is eliminated in step,
+_LANES = 32  # so many matrices at a time
 _LARGE = 192  # from this n on matrix products pay
 _BLOCK = 64
 
@@ -89,8 +90,8 @@ def exponents(A: np.ndarray) -> np.ndarray:
 
 
 def _solve_part(A: np.ndarray, tolerance: float, p: np.ndarray, status: np.ndarray) -> None:
-    if A.shape[-1] <= _SMALL and len(A) >= LANES:
-        solve_together(A, tolerance, p, status)
+    if A.shape[-1] <= _SMALL and len(A) >= 4:
+        solve_together(A, tolerance, p, status, min(len(A), _LANES))
     solve_each(A, tolerance, p, status)
 
 

@@ -61,34 +61,34 @@ def root_state(A):
 def prepare(A, tolerance, W, exit_rate):
     """Check one generator and write its jump chain to W: (how it stands, root, whether underflow must be watched)."""
     n = A.shape[0]
-    negative = 0
     exit_rate[:] = 0.0
     for i in range(n):
+        rates = A[i]
         for j in range(i):
-            exit_rate[j] += A[i, j]
-            negative += A[i, j] < 0
+            exit_rate[j] += rates[j]
         for j in range(i + 1, n):
-            exit_rate[j] += A[i, j]
-            negative += A[i, j] < 0
-    if negative > 0:
-        return REFUSED, 0, True
+            exit_rate[j] += rates[j]
     ranged = True
+    inverse = np.empty(n)
     for j in range(n):
         s = exit_rate[j]
         if not abs(s + A[j, j]) <= tolerance * (s - A[j, j]) or s == np.inf:
             return REFUSED, 0, True
         ranged &= s == 0 or (TINY < s < HUGE)
-    small = -n
-    inverse = 1.0 / exit_rate
-    for j in range(n):
-        if exit_rate[j] == 0:
-            inverse[j] = 1.0
+        inverse[j] = 1.0 / s if s > 0 else 1.0
+    small = -n  # the diagonal
     for i in range(n):
+        rates, row = A[i], W[i]
         for j in range(n):
-            W[i, j] = A[i, j] * inverse[j]
-            small += W[i, j] < TINY
+            row[j] = rates[j] * inverse[j]
+        for j in range(n):
+            small += row[j] < TINY
     root = 0
     if small > 0:
+        for i in range(n):
+            for j in range(n):
+                if i != j and A[i, j] < 0:
+                    return REFUSED, 0, True
         root = root_state(A)
         if root < 0:
             return NOT_UNIQUE, 0, True

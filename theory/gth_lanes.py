@@ -1,9 +1,9 @@
-"""Small generators eliminated in step, one per lane of the vector unit (`theory.gth`).
+"""Small generators eliminated in step, along the lanes of the vector unit (`theory.gth`).
 
-For n up to some twenty, a single matrix leaves a vector unit idle: its rows are too short. Here LANES matrices are
-transposed into W[i, j, lane] and each operation is done for all of them at once. Only the plain case is handled: all
-rates positive, nothing near the end of the double range. Every other matrix keeps its status and goes to the general
-kernel.
+For n up to some forty, a single matrix leaves a vector unit idle: its rows are too short. Here a few dozen matrices
+are transposed into W[i, j, lane] and each operation is done for all of them at once. Only the plain case is handled:
+all rates positive, nothing near the end of the double range. Every other matrix keeps its status and goes to the
+general kernel.
 """
 
 from __future__ import annotations
@@ -12,21 +12,22 @@ import numpy as np
 
 from theory.gth_kernels import HUGE, SOLVED, TINY, compiled
 
-LANES = 8
-
 
 @compiled
-def solve_together(A, tolerance, p, status):
-    """LANES matrices in step, one per lane of the vector unit; SOLVED where all rates are positive and in range."""
-    n, lanes = A.shape[-1], LANES
+def solve_together(A, tolerance, p, status, lanes):
+    """`lanes` matrices at a time, at most as many as there are; SOLVED where all rates are positive and in range.
+
+    `lanes` is an argument because a constant trip count would have the loops unrolled instead of vectorised.
+    """
+    n = A.shape[-1]
     W = np.empty((n, n, lanes))
     inverse, S, x = np.empty((n, lanes)), np.empty((n, lanes)), np.empty((n, lanes))
     low, a, total = np.empty(lanes), np.empty(lanes), np.empty(lanes)
     for begin in range(0, A.shape[0], lanes):
         first = min(begin, A.shape[0] - lanes)
-        for lane in range(lanes):
-            for i in range(n):
-                for j in range(n):
+        for i in range(n):
+            for j in range(n):
+                for lane in range(lanes):
                     W[i, j, lane] = A[first + lane, i, j]
         low[:] = 1.0
         for j in range(n):

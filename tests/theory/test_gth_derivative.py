@@ -11,9 +11,6 @@ from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
 from theory import GeneratorError, NotUniqueError, NumericalError, from_rates, stationary_distribution
 
-# torch's own first use of forward mode warns about torch.jit.script
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
-
 
 def log_p(log_rates):
     return stationary_distribution(from_rates(log_rates.exp())).log()
