@@ -14,6 +14,7 @@ from theory.errors import (
 )
 from theory.fast_slow import FastSlowSystem
 from theory.fast_slow_jumps import FastSlowJumps, sample_fast_slow_jumps
+from theory.first_passage import kemeny_constant, mean_first_passage_times
 from theory.generator import check_generator, from_rates, from_row_convention, recurrent_classes
 from theory.group_inverse import certificate, group_inverse, sensitivity, solve_sum_zero, spectral_gap
 from theory.jump_process import JumpPath, sample_jumps
@@ -51,7 +52,9 @@ __all__ = [
     "get_system",
     "group_inverse",
     "invariance_residual",
+    "kemeny_constant",
     "list_systems",
+    "mean_first_passage_times",
     "occupation_chi2",
     "occupation_covariance",
     "occupation_interval",
