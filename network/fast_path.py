@@ -1,79 +1,21 @@
 """The fast path: pre-norm transformer blocks at the token rate, x ← x + attention(norm x), x ← x + MLP(norm x).
 
-RMSNorm without a learned gain (Zhang and Sennrich 2019; the linear map that follows absorbs one), rotary positions (Su
-et al. 2021) on queries and keys, causal attention through `scaled_dot_product_attention`, an MLP of width 4d with GELU,
-no biases. The slow path is built from the same blocks at the pooled rate.
+RMSNorm (norm.py), rotary positions (rotary.py), causal attention through `scaled_dot_product_attention`, an MLP of
+width 4d with GELU, no biases. The slow path is built from the same blocks at the pooled rate.
 
-A rotary table holds (cos, sin) of t · 10000^(−2i/hd) for position t and the channel pair (2i, 2i + 1) of a head,
-repeated for every head: [T, d/2, 2].
+Weights are drawn from N(0, 1/fan-in), those of the two maps that write to the stream divided by √(2 · depth).
 """
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def rms_norm(x: Tensor) -> Tensor:
-    """x / √(mean x² + η) over the last axis, η the dtype's machine epsilon."""
-    # The compiler derives and fuses the backward pass by itself; in eager mode the one below takes half the time.
-    return x * _inverse_rms(x) if torch.compiler.is_compiling() else _RMSNorm.apply(x)[0]
-
-
-def _inverse_rms(x: Tensor) -> Tensor:
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    # A norm that overflows must show as NaN: its reciprocal alone would turn the vector into zeros.
-    return (norm * norm / x.shape[-1] + torch.finfo(x.dtype).eps).rsqrt() + 0.0 * norm
-
-
-class _RMSNorm(torch.autograd.Function):
-    """y = x/rms(x) with J = (I − y yᵀ/d)/rms(x), which is symmetric: forward and reverse mode are the same map."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor) -> tuple[Tensor, Tensor]:
-        inverse = _inverse_rms(x)
-        return x * inverse, inverse
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.save_for_backward(*output)
-        ctx.save_for_forward(*output)
-        ctx.mark_non_differentiable(output[1])
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        return _apply_symmetric_jacobian(gradients[0], *ctx.saved_tensors)
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Any:
-        return _apply_symmetric_jacobian(tangents[0], *ctx.saved_tensors), None
-
-
-def _apply_symmetric_jacobian(g: Tensor, y: Tensor, inverse: Tensor) -> Tensor:
-    return inverse * torch.addcmul(g, y, (g * y).sum(-1, keepdim=True), value=-1.0 / y.shape[-1])
-
-
-def rotary_table(length: int, width: int, heads: int) -> Tensor:
-    """(cos, sin) for positions t < `length` and every channel pair of `heads` heads in d = `width`: [T, d/2, 2]."""
-    head_width = width // heads
-    frequency = 10000.0 ** (-torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
-    angle = torch.arange(length, dtype=torch.float64)[:, None] * frequency
-    return torch.stack([angle.cos(), angle.sin()], -1).float().repeat(1, heads, 1)
-
-
-def rotate(q: Tensor, rotary: Tensor) -> Tensor:
-    """Turn each channel pair of q[B, T, d] by the angle of its position; rotary[T, d/2, 2]."""
-    pairs = q.unflatten(-1, (-1, 2))
-    if q.dtype == rotary.dtype and q.dtype in (torch.float32, torch.float64) and not torch.compiler.is_compiling():
-        # One pass over memory in eager mode; the compiler fuses real arithmetic but no complex one.
-        return torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(rotary)).flatten(-2)
-    (a, b), (cos, sin) = pairs.unbind(-1), rotary.unbind(-1)
-    return torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2).to(q.dtype)
+from network.norm import rms_norm
+from network.rotary import queries_keys_values
 
 
 class KeyValueCache:
@@ -110,9 +52,9 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, rotary: Tensor, cache: KeyValueCache | None = None) -> Tensor:
         """x[B, T, d] -> [B, T, d]; with a cache, x holds the positions that follow those in it."""
         batch, length, width = x.shape
-        q, k, v = self.qkv(x).split(width, -1)
         q, k, v = (
-            u.view(batch, length, self.heads, -1).transpose(1, 2) for u in (rotate(q, rotary), rotate(k, rotary), v)
+            u.view(batch, length, self.heads, -1).transpose(1, 2)
+            for u in queries_keys_values(x, self.qkv.weight, rotary)
         )
         if cache is None or cache.length == 0:
             causal, mask = self.causal, None
@@ -152,8 +94,14 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, rotary: Tensor, cache: KeyValueCache | None = None) -> Tensor:
         """x[B, T, d] -> [B, T, d]."""
-        x = x + self.attention(rms_norm(x), rotary, cache)
-        return x + self.mlp(rms_norm(x))
+        x = _add(x, self.attention(rms_norm(x), rotary, cache))
+        return _add(x, self.mlp(rms_norm(x)))
+
+
+def _add(x: Tensor, update: Tensor) -> Tensor:
+    # The update is fresh from its projection: overwriting it spares one array. Autocast computes it in lower precision
+    # than the stream, which has to keep its own.
+    return update.add_(x) if update.dtype == x.dtype else x + update
 
 
 def linear(fan_in: int, fan_out: int, generator: torch.Generator | None, shrink: float = 1.0) -> nn.Linear:
