@@ -19,10 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from network.config import FastSlowConfig
-from network.fast_path import Block, KeyValueCache, rms_norm, rotary_table
+from network.fast_path import Block, KeyValueCache
 from network.gate import build_gate
+from network.norm import rms_norm
 from network.phi_theta import PhiTheta
 from network.pooling import block_mean, unpool
+from network.rotary import rotary_table
 from network.slow_path import SlowPath
 
 
