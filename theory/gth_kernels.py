@@ -63,11 +63,12 @@ def prepare(A, tolerance, W, exit_rate):
     n = A.shape[0]
     exit_rate[:] = 0.0
     for i in range(n):
-        rates = A[i]
-        for j in range(i):
-            exit_rate[j] += rates[j]
-        for j in range(i + 1, n):
-            exit_rate[j] += rates[j]
+        rates, row = A[i], W[i]
+        for j in range(n):
+            row[j] = rates[j]
+        row[i] = 0.0
+        for j in range(n):
+            exit_rate[j] += row[j]
     ranged = True
     inverse = np.empty(n)
     for j in range(n):
@@ -78,9 +79,9 @@ def prepare(A, tolerance, W, exit_rate):
         inverse[j] = 1.0 / s if s > 0 else 1.0
     small = -n  # the diagonal
     for i in range(n):
-        rates, row = A[i], W[i]
+        row = W[i]
         for j in range(n):
-            row[j] = rates[j] * inverse[j]
+            row[j] *= inverse[j]
         for j in range(n):
             small += row[j] < TINY
     root = 0

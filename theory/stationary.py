@@ -11,7 +11,7 @@ For tensors the result is differentiable, forward and reverse, to any order, als
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -115,19 +115,19 @@ def _balance(A: Tensor, p: Tensor) -> Tensor:
 def _solve(A: Tensor, unit_round_off: float) -> Tensor:
     """p[..., n] of A[..., n, n], float64, or the error that says which matrix has none."""
     if A.device.type == "cpu":
-        return _solve_on_cpu(A, unit_round_off, np.ndindex(*A.shape[:-2]))
+        return _solve_on_cpu(A, unit_round_off, lambda b: np.unravel_index(b, A.shape[:-2]))
     from theory.gth_derivative import values
 
     check_generator(A, unit_round_off=unit_round_off)
     p, fine = values(A)
     if not fine.all():
         hard = (~fine).nonzero().tolist()
-        p[~fine] = _solve_on_cpu(A[~fine].cpu(), unit_round_off, hard).to(A.device)
+        p[~fine] = _solve_on_cpu(A[~fine].cpu(), unit_round_off, hard.__getitem__).to(A.device)
     return p
 
 
-def _solve_on_cpu(A: Tensor, unit_round_off: float, elements: Iterable[Sequence[int]]) -> Tensor:
-    """The same by the compiled kernels; `elements` are the batch indices that an error message should name."""
+def _solve_on_cpu(A: Tensor, unit_round_off: float, element: Callable[[int], Sequence[Any]]) -> Tensor:
+    """The same by the compiled kernels; `element` gives the batch index that an error message should name."""
     from theory import gth
 
     flat = _flat(A)
@@ -137,18 +137,18 @@ def _solve_on_cpu(A: Tensor, unit_round_off: float, elements: Iterable[Sequence[
         check_generator(A, unit_round_off=unit_round_off)
     for b in refused:  # a generator nevertheless: rates so large that the sum of a column overflows
         p[b], status[b] = gth.solve_unchecked(flat[b])
-    for b in np.flatnonzero(status == gth.NOT_UNIQUE):
-        raise _not_unique(flat[b], list(elements)[b])
+    for b in np.flatnonzero(status == gth.NOT_UNIQUE).tolist():
+        raise _not_unique(flat[b], element(b) if A.ndim > 2 else ())
     return torch.from_numpy(p).reshape(A.shape[:-1])
 
 
-def _not_unique(A: np.ndarray, element: Sequence[int]) -> NotUniqueError:
+def _not_unique(A: np.ndarray, element: Sequence[Any]) -> NotUniqueError:
     classes = recurrent_classes(A)
     listed = ", ".join(
         str(c) if len(c) <= 12 else f"[{c[0]}, {c[1]}, …, {c[-1]}] ({len(c)} states)" for c in classes[:8]
     )
     more = f" and {len(classes) - 8} more" if len(classes) > 8 else ""
-    where = f" (batch element {list(element)})" if element else ""
+    where = f" (batch element {[int(i) for i in element]})" if element else ""
     return NotUniqueError(
         f"A{where} has {len(classes)} recurrent classes, {listed}{more}: each has a stationary distribution of its "
         "own. Restrict A to one class, or add the rates that connect them",
