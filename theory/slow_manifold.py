@@ -87,4 +87,5 @@ def _along_flow(system: FastSlowSystem, h: Callable[[Tensor], Tensor], y: Tensor
     """(h(y), Dh(y)[g(h(y), y)]): the manifold and its rate of change along the slow flow that it induces."""
     y = y.contiguous()  # forward mode writes to the dual of y, which an expanded batch forbids
     velocity = system.g(h(y), y)
-    return jvp(h, (y,), (velocity,))
+    value, tangent = jvp(h, (y,), (velocity,))[:2]
+    return value, tangent

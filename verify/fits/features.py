@@ -6,9 +6,11 @@ the basis varies across the box: small for smooth data, larger where p_st turns 
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from network import PhiTheta
 
@@ -21,7 +23,7 @@ def draw_features(y: Float[Tensor, "k m"], n_states: int, *, width: int, spread:
     rng = torch.Generator().manual_seed(seed)
     phi = PhiTheta(y.shape[-1], n_states, width, 1, "simplex", generator=rng, device=y.device, dtype=y.dtype)
     phi.standardise(0.5 * (low + high), torch.where(half > 0, half, torch.ones_like(half)))
-    layer = phi.hidden[0]
+    layer = cast(nn.Linear, phi.hidden[0])
     with torch.no_grad():
         weight = spread * torch.randn(layer.weight.shape, generator=rng, dtype=y.dtype)
         bias = spread * (2.0 * torch.rand(layer.bias.shape, generator=rng, dtype=y.dtype) - 1.0)

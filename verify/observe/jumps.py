@@ -26,7 +26,7 @@ from torch import Tensor
 
 from theory import FastSlowSystem, stationary_distribution, token_clock
 from theory.block_mean import propagator
-from theory.jump_process import check_seed
+from theory.jump_process import check_integer
 from theory.token_jumps import sample_tokens, token_frequency_covariance
 from verify.observe import Observation, clock
 
@@ -83,9 +83,9 @@ def collect(
     trajectories are those of `--observe clock` at the same seed; one that left the box is left out. Raises `ValueError`
     for bad input.
     """
-    samples = check_seed(samples, name="samples", least=1)
-    check_seed(seed)
-    check_seed(n_pairs, name="n_pairs", least=1)
+    samples = check_integer(samples, "samples", least=1)
+    check_integer(seed, "seed")
+    check_integer(n_pairs, "n_pairs", least=1)
     if way not in WAYS:
         raise ValueError(f"way must be one of {', '.join(WAYS)}; got {way!r}")
     if n_blocks < 2:
