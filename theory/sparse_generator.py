@@ -72,7 +72,7 @@ def _real_dtype(dtype: np.dtype) -> np.dtype:
 
 def _check_sums(row: np.ndarray, column: np.ndarray, value: np.ndarray, n: int, eps: float) -> None:
     sums, tolerance = _sums(column, value, n, eps)
-    bad = ~(np.abs(sums) <= tolerance)
+    bad = ~(np.abs(sums) <= tolerance) | ~np.isfinite(tolerance)
     if not bad.any():
         return
     j = int(np.argmax(bad))
