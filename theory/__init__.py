@@ -15,6 +15,7 @@ from theory.errors import (
 from theory.fast_slow import FastSlowSystem
 from theory.fast_slow_jumps import FastSlowJumps, sample_fast_slow_jumps
 from theory.first_passage import kemeny_constant, mean_first_passage_times
+from theory.flow import ReducedTrajectory, Trajectory, reduced_flow, simulate
 from theory.generator import check_generator, from_rates, from_row_convention, recurrent_classes
 from theory.group_inverse import certificate, group_inverse, sensitivity, solve_sum_zero, spectral_gap
 from theory.jump_process import JumpPath, sample_jumps
@@ -40,9 +41,11 @@ __all__ = [
     "JumpPath",
     "NotUniqueError",
     "NumericalError",
+    "ReducedTrajectory",
     "SimulationError",
     "Status",
     "TokenBlocks",
+    "Trajectory",
     "certificate",
     "check_generator",
     "expected_occupation_tv",
@@ -61,11 +64,13 @@ __all__ = [
     "occupation_mean",
     "predicted_gap",
     "recurrent_classes",
+    "reduced_flow",
     "sample_fast_slow_jumps",
     "sample_jumps",
     "sample_tokens",
     "self_driven_first_order",
     "sensitivity",
+    "simulate",
     "slow_manifold",
     "solve_sum_zero",
     "spectral_gap",

@@ -1,0 +1,94 @@
+"""SciPy's LSODA (Hindmarsh and Petzold) with the analytic Jacobian, one trajectory after the other. CPU.
+
+Variable-order Adams and BDF with automatic switching (Petzold, *SIAM J. Sci. Stat. Comput.* 4, 1983, 136). LSODA
+reports success with NaN in its result, so every value that it returns is looked at here.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+
+import numpy as np
+import torch
+
+from theory.errors import Status
+from theory.flow.derivatives import derivatives, jacobian, right_hand_side
+from theory.flow.problem import Problem, Solution
+
+WHERE = "cpu"
+
+
+def integrate(problem: Problem) -> Solution:
+    """The trajectories at the times problem.t, in a loop over the batch."""
+    clock = time.perf_counter()
+    b, k = len(problem.eps), len(problem.t)
+    values = torch.full((b, k, problem.x0.shape[1] + problem.y0.shape[1]), torch.nan, dtype=torch.float64)
+    end = torch.empty(b, dtype=torch.float64)
+    statuses, evaluations, steps = [], 0, 0
+    for i in range(b):
+        rows, status, end[i], evaluated, taken = _one(problem, i, clock)
+        values[i, : len(rows)] = torch.from_numpy(rows)
+        statuses.append(status)
+        evaluations += evaluated
+        steps += taken
+    return Solution(values, statuses, end, evaluations, steps, 0)
+
+
+def _one(problem: Problem, i: int, clock: float) -> tuple[np.ndarray, Status, float, int, int]:
+    from scipy.integrate import LSODA
+
+    system, eps = problem.system, problem.eps[i : i + 1]
+    n = system.n_states
+    t = problem.t.numpy()
+
+    def split(u: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        state = torch.from_numpy(np.array(u, dtype=np.float64))[None]
+        return state[:, :n], state[:, n:]
+
+    def rhs(_t: float, u: np.ndarray) -> np.ndarray:
+        x, y = split(u)
+        with torch.no_grad():
+            return torch.cat(right_hand_side(system, x, y, eps), -1)[0].numpy()
+
+    def jac(_t: float, u: np.ndarray) -> np.ndarray:
+        x, y = split(u)
+        return jacobian(system.A(y).detach(), x, eps, derivatives(system, x, y))[0].numpy()
+
+    start = torch.cat([problem.x0[i], problem.y0[i]]).numpy()
+    rows = [start]
+    solver = LSODA(rhs, t[0], start, t[-1], rtol=problem.rtol, atol=problem.atol, jac=jac)
+    low, high = system.low.numpy(), system.high.numpy()
+    steps, status, reached = 0, Status.SUCCESS, t[0]
+    tolerance = 10 * (problem.atol + problem.rtol)
+    while solver.status == "running" and len(rows) < len(t):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # LSODA warns and carries on; what it returns is judged below
+            solver.step()
+        steps += 1
+        u = solver.y
+        if not np.isfinite(u).all():
+            status = Status.NOT_FINITE
+        elif solver.status == "failed":
+            status = Status.NOT_FINITE if not np.isfinite(rhs(solver.t, u)).all() else Status.STEP_TOO_SMALL
+        elif (u[n:] < low - 1e-12 * (high - low)).any() or (u[n:] > high + 1e-12 * (high - low)).any():
+            status = Status.LEFT_DOMAIN
+        elif abs(u[:n].sum() - 1) > 1e-9 or u[:n].min() < -tolerance:
+            status = Status.MASS_DRIFT
+        elif steps >= problem.max_steps:
+            status = Status.MAX_STEPS
+        elif time.perf_counter() - clock > problem.time_limit:
+            status = Status.TIME_LIMIT
+        if status is Status.NOT_FINITE:
+            break
+        dense = solver.dense_output()
+        inside = [dense(at) for at in t[len(rows) :] if at <= solver.t]
+        if status is Status.LEFT_DOMAIN:
+            inside = [u for u in inside if (u[n:] >= low).all() and (u[n:] <= high).all()]
+        rows.extend(inside)
+        reached = solver.t
+        if status is not Status.SUCCESS:
+            break
+    if len(rows) == len(t):
+        status, reached = Status.SUCCESS, t[-1]
+    return np.stack(rows), status, float(reached), int(solver.nfev + solver.njev), steps

@@ -1,0 +1,137 @@
+"""The reduced flow: the slow variable on the slow manifold, at a cost that does not depend on ε.
+
+    order 0:  ẏ = g(p_st(y), y),                   x = p_st(y)                 error O(ε)   (Tikhonov 1952)
+    order 1:  ẏ = g(p_st(y) + ε φ₁(y), y),         x = p_st(y) + ε φ₁(y)       error O(ε²)  (O'Malley 1991, ch. 2)
+
+with φ₁ = A^# Dp_st[g(p_st, y)]. Order 1 holds only together with the shift of the start value by the boundary layer,
+y(t₀) = y₀ + ε S(x₀, y₀) (`theory.flow.layer_shift`); either correction alone leaves the error at O(ε). The error
+statements are uniform on [t₁, T] for any t₁ > t₀: inside the layer, of width ε over the spectral gap, this is the
+*outer* solution, which starts at the shifted value and on the manifold.
+
+The reduced flow is not stiff. It is integrated with torchdiffeq and differentiable with respect to y0, x0, eps and
+whatever A and g depend on.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from theory.errors import NumericalError, Status
+from theory.fast_slow import FastSlowSystem
+from theory.flow.layer_shift import layer_shift
+from theory.flow.problem import check_float64, check_simplex, check_times
+from theory.flow.trajectory import Stats
+from theory.slow_manifold import check_eps, first_order
+from theory.stationary import stationary_distribution
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReducedTrajectory:
+    """y[..., k, m] and x[..., k, n] at the times t[k]; `...` is the batch of y0 and eps.
+
+    `status` is LEFT_DOMAIN if a y of the batch lies outside the system's box at one of the times, SUCCESS otherwise.
+    """
+
+    t: Tensor
+    x: Tensor
+    y: Tensor
+    order: int
+    status: Status
+    stats: Stats
+
+
+def reduced_flow(
+    system: FastSlowSystem,
+    y0: Any,
+    t: Any,
+    *,
+    order: int = 0,
+    eps: Any = None,
+    x0: Any = None,
+    rtol: float = 1e-9,
+    atol: float = 1e-12,
+) -> ReducedTrajectory:
+    """The slow flow from y0[..., m] at t[0], at the times t[k]; order 0 or 1 in ε.
+
+    Order 1 needs eps[...]; x0[..., n], the fast state at t[0], adds the shift by the boundary layer (without it y0 is
+    taken as a point on the slow manifold). Order 0 uses neither. Raises `ValueError` for bad input and
+    `NumericalError` where the integration fails; `GeneratorError` where A(y) is not a generator.
+    """
+    if not isinstance(system, FastSlowSystem):
+        raise ValueError(f"system must be a theory.FastSlowSystem, got {type(system).__name__}")
+    if order not in (0, 1) or isinstance(order, bool):
+        raise ValueError(f"order must be 0 or 1, got {order!r}; theory.slow_manifold has the manifold to any order")
+    y0 = check_float64("y0", y0)
+    if y0.ndim == 0 or y0.shape[-1] != system.n_slow:
+        raise ValueError(f"y0 must be [..., {system.n_slow}] for system {system.name!r}, got {list(y0.shape)}")
+    if not bool(torch.isfinite(y0).all()):
+        raise ValueError("y0 must be finite")
+    times = check_times(t).to(y0.device)
+    start_clock = time.perf_counter()
+    if order == 0:
+        if eps is not None or x0 is not None:
+            raise ValueError("order 0 knows neither eps nor x0; leave them out or take order=1")
+        start = y0
+        system.check_at(start.detach())
+
+        def manifold(y: Tensor) -> Tensor:
+            return stationary_distribution(system.A(y))
+
+    else:
+        if eps is None:
+            raise ValueError("order 1 needs eps")
+        eps = check_eps(check_float64("eps", eps), y0)
+        start = y0.expand(*torch.broadcast_shapes(y0.shape[:-1], eps.shape), -1)
+        system.check_at(start.detach())
+        if x0 is not None:
+            x0 = check_float64("x0", x0)
+            if x0.ndim == 0 or x0.shape[-1] != system.n_states:
+                raise ValueError(f"x0 must be [..., {system.n_states}], got {list(x0.shape)}")
+            check_simplex(x0.detach().reshape(-1, system.n_states))
+            start = start.expand(*torch.broadcast_shapes(x0.shape[:-1], start.shape[:-1]), -1)
+            x0 = x0.to(start).expand(*start.shape[:-1], -1)
+            start = start + eps[..., None] * layer_shift(system, x0, start)
+
+        def manifold(y: Tensor) -> Tensor:
+            return stationary_distribution(system.A(y)) + eps[..., None] * first_order(system, y)
+
+    y, evaluations = _integrate(lambda y: system.g(manifold(y), y), start, times, rtol, atol)
+    y = y.movedim(0, -2)
+    x = torch.stack([manifold(y[..., k, :]) for k in range(len(times))], -2)
+    inside = bool(system.inside(y.detach()).all())
+    return ReducedTrajectory(
+        t=times,
+        x=x,
+        y=y,
+        order=order,
+        status=Status.SUCCESS if inside else Status.LEFT_DOMAIN,
+        stats=Stats(evaluations, evaluations // 6, 0, time.perf_counter() - start_clock, "dopri5"),
+    )
+
+
+def _integrate(field: Any, start: Tensor, times: Tensor, rtol: float, atol: float) -> tuple[Tensor, int]:
+    from torchdiffeq import odeint
+
+    evaluations = 0
+
+    def rhs(_t: Tensor, y: Tensor) -> Tensor:
+        nonlocal evaluations
+        evaluations += 1
+        return field(y)
+
+    # the largest error of the batch decides, not its mean; and the interpolant of this pair is of lower order than its
+    # steps, so that steps end at the output times
+    options = {"norm": lambda error: error.abs().max(), "step_t": times[1:], "max_num_steps": 100_000}
+    try:
+        y = cast(Tensor, odeint(rhs, start, times, rtol=rtol, atol=atol, method="dopri5", options=options))
+    except AssertionError as error:  # torchdiffeq reports step underflow and the step limit in this way
+        raise NumericalError(f"the reduced flow could not be integrated: {error}") from error
+    if not bool(torch.isfinite(y).all()):
+        first = float(times[int((~torch.isfinite(y.detach())).flatten(1).any(1).nonzero()[0])])
+        raise NumericalError(f"the reduced flow is not finite at t = {first:.6g}: check g near the last good y")
+    return y, evaluations

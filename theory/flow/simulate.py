@@ -1,0 +1,102 @@
+"""Trajectories of the full fast-slow system ε dx/dt = A(y) x, dy/dt = g(x, y), batched over starts and ε.
+
+For ε > 0 the problem is stiff with two time scales: a boundary layer of width ε in which x relaxes towards p_st(y),
+then the slow flow (Hairer & Wanner, *Solving Ordinary Differential Equations II*, sec. VI.3). Both are resolved, at a
+cost that hardly depends on ε. Probability is conserved, 1ᵀx = 1, because 1ᵀA = 0; it is monitored, and never restored
+by dividing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import pkgutil
+import time
+from typing import Any
+
+import numpy as np
+
+from theory.errors import SimulationError, Status
+from theory.fast_slow import FastSlowSystem
+from theory.flow import methods
+from theory.flow.problem import Problem, pose
+from theory.flow.trajectory import Stats, Trajectory
+
+
+def list_methods() -> list[str]:
+    """The names that `simulate` takes as `method` besides "auto", read from the files in `theory.flow.methods`."""
+    return sorted(module.name for module in pkgutil.iter_modules(methods.__path__) if not module.name.startswith("_"))
+
+
+def simulate(
+    system: FastSlowSystem,
+    x0: Any,
+    y0: Any,
+    t: Any,
+    eps: Any,
+    *,
+    rtol: float = 1e-6,
+    atol: float = 1e-9,
+    method: str = "auto",
+    throw: bool = True,
+    max_steps: int = 100_000,
+    time_limit: float = math.inf,
+) -> Trajectory:
+    """Trajectories from (x0[..., n], y0[..., m]) at t[0], given at the times t[k], for eps[...]; the batches broadcast.
+
+    Each trajectory takes its own steps. `method="auto"` takes "collocation" on the CPU and "rodas5p" elsewhere; see
+    `list_methods`. `max_steps` bounds the accepted steps of each trajectory, `time_limit` the seconds of the whole
+    call. A y that leaves the system's box ends its trajectory with Status.LEFT_DOMAIN; any other early end raises
+    `SimulationError`, which carries the partial result, unless throw=False.
+
+    Not differentiable: inputs are detached (`reduced_flow` is). float64 throughout. Raises `ValueError` for bad input,
+    `GeneratorError` where A(y) is not a generator at a y that was visited, `FastSlowSystemError` where A or g return
+    something of the wrong shape.
+    """
+    problem, batch = pose(system, x0, y0, t, eps, rtol, atol, max_steps, time_limit)
+    name = _choose(method, problem)
+    start = time.perf_counter()
+    solution = importlib.import_module(f"{methods.__name__}.{name}").integrate(problem)
+    stats = Stats(solution.evaluations, solution.steps, solution.refused, time.perf_counter() - start, name)
+    n = system.n_states
+    k = len(problem.t)
+    bad = [status for status in solution.statuses if status is not Status.SUCCESS]
+    statuses = np.empty(len(solution.statuses), dtype=object)
+    statuses[:] = solution.statuses
+    result = Trajectory(
+        t=problem.t.to(problem.x0.device),
+        x=solution.values[..., :n].reshape(*batch, k, n),
+        y=solution.values[..., n:].reshape(*batch, k, -1),
+        eps=problem.eps.reshape(batch),
+        end=solution.end.reshape(batch),
+        status=bad[0] if bad else Status.SUCCESS,
+        statuses=statuses.reshape(tuple(batch)),
+        stats=stats,
+    )
+    if throw:
+        _raise_if_failed(result, solution.statuses, solution.end.tolist(), name)
+    return result
+
+
+def _choose(method: str, problem: Problem) -> str:
+    on_cpu = problem.x0.device.type == "cpu"
+    if method == "auto":
+        return "collocation" if on_cpu else "rodas5p"
+    if method not in list_methods():
+        raise ValueError(f"unknown method {method!r}; there are auto, {', '.join(list_methods())}")
+    if not on_cpu and importlib.import_module(f"{methods.__name__}.{method}").WHERE == "cpu":
+        raise ValueError(f"method {method!r} runs on the CPU only and x0 is on {problem.x0.device}; take 'rodas5p'")
+    return method
+
+
+def _raise_if_failed(result: Trajectory, statuses: list[Status], end: list[float], method: str) -> None:
+    for index, status in enumerate(statuses):
+        if status in (Status.SUCCESS, Status.LEFT_DOMAIN):
+            continue
+        count = sum(other not in (Status.SUCCESS, Status.LEFT_DOMAIN) for other in statuses)
+        which = "the trajectory" if len(statuses) == 1 else f"{count} of {len(statuses)} trajectories, first {index}:"
+        raise SimulationError(
+            f"{which} stopped at t = {end[index]:.6g} ({status.name}, method {method}): {status.value}; "
+            "throw=False returns the partial result",
+            result,
+        )

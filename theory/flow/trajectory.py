@@ -1,0 +1,40 @@
+"""The result of an integration: the trajectories, how each of them ended, and what they cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from theory.errors import Status
+
+
+class Stats(NamedTuple):
+    """What an integration cost, summed over its trajectories."""
+
+    evaluations: int  # points (x, y) at which A and g were evaluated
+    steps: int  # accepted
+    refused: int  # repeated with a smaller step
+    seconds: float
+    method: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trajectory:
+    """Trajectories of ε dx/dt = A(y) x, dy/dt = g(x, y) at the times t[k]; `...` is the batch.
+
+    x[..., k, n] and y[..., k, m] are NaN at the times that a trajectory did not reach; `end[...]` is the time that it
+    did. `status` is SUCCESS if every trajectory reached the last time, otherwise the first other way of ending in the
+    batch; `statuses[...]` holds one per trajectory.
+    """
+
+    t: Tensor
+    x: Tensor
+    y: Tensor
+    eps: Tensor
+    end: Tensor
+    status: Status
+    statuses: np.ndarray
+    stats: Stats
