@@ -11,7 +11,7 @@ models of one seed that differ in arm, period or gate start from the same fast p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -51,6 +51,7 @@ class Coupling(nn.Module):
 
         rotary: the table from the first of these blocks on. caches: of the slow path, for the blocks before them.
         """
+        self.phi_theta.check_input(x)
         y = block_mean(x, self.period)
         if self.arm == "blind":
             y = y.roll(1, 0)
@@ -97,26 +98,33 @@ class FastSlowLM(nn.Module):
         Raises `ValueError` for another shape or dtype, ids out of range, T > block_size, tokens and weights on two
         devices, and for arm `blind` with a batch of one (it reads another sequence).
         """
-        self._check_tokens(tokens)
-        length = tokens.shape[1]
-        rotary = self.rotary[:length]
+        self.check_tokens(tokens)
+        rotary = self.rotary[: tokens.shape[1]]
+        coupling = self.coupling if self.coupled and not closed and tokens.shape[1] >= self.config.period else None
+        return self.logits(tokens, rotary, None if coupling is None else lambda x: coupling(x, rotary))
+
+    def logits(
+        self,
+        tokens: Tensor,
+        rotary: Tensor,
+        couple: Callable[[Tensor], Tensor] | None,
+        caches: Sequence[KeyValueCache | None] | None = None,
+    ) -> Tensor:
+        """Logits of tokens at the positions of `rotary`: `couple` maps the stream to what is fed back into it."""
         x = F.embedding(tokens, self.embedding.weight)
-        coupling = None if closed or self._skips(length) else self.coupling
-        if coupling is not None and self.config.arm == "blind" and len(tokens) == 1:
-            raise ValueError("arm 'blind' reads another sequence of the batch; a batch of 1 has none: pass B >= 2")
         for i, block in enumerate(self.fast):
-            if i == self.config.coupling_layer and coupling is not None:
-                x = x + coupling(x, rotary)
-            x = block(x, rotary)
-        if self.config.coupling_layer == len(self.fast) and coupling is not None:
-            x = x + coupling(x, rotary)
+            x = block(x, rotary, None if caches is None else caches[i])
+            if couple is not None and i + 1 == self.config.coupling_layer:
+                x = x + couple(x)
         return F.linear(rms_norm(x), self.embedding.weight)
 
-    def _skips(self, length: int) -> bool:
-        frozen = self.config.arm == "frozen" and not self.config.compute_frozen
-        return self.coupling is None or frozen or length < self.config.period
+    @property
+    def coupled(self) -> bool:
+        """Whether the slow path is computed: not in `dense`, nor in `frozen` unless compute_frozen asks for it."""
+        return self.coupling is not None and (self.config.arm != "frozen" or self.config.compute_frozen)
 
-    def _check_tokens(self, tokens: Any) -> None:
+    def check_tokens(self, tokens: Any) -> None:
+        """Raise the errors of `forward` for tokens that it would refuse."""
         if not isinstance(tokens, Tensor) or tokens.dtype not in (torch.int64, torch.int32):
             what = tokens.dtype if isinstance(tokens, Tensor) else type(tokens).__name__
             raise ValueError(f"tokens must be an int64 or int32 tensor of ids, got {what}")
@@ -129,6 +137,8 @@ class FastSlowLM(nn.Module):
         if tokens.device != self.embedding.weight.device:
             home = self.embedding.weight.device
             raise ValueError(f"tokens are on {tokens.device} and the model on {home}: move one with .to(device)")
+        if self.config.arm == "blind" and len(tokens) == 1:
+            raise ValueError("arm 'blind' reads another sequence of the batch; a batch of 1 has none: pass B >= 2")
         # On a GPU the comparison would stall the stream at every step; the data loader has checked the ids there.
         if tokens.device.type == "cpu" and not torch.compiler.is_compiling():
             low, high = (int(v) for v in tokens.aminmax())

@@ -86,17 +86,21 @@ class PhiTheta(nn.Module):
 
     def features(self, y: Tensor) -> Tensor:
         """The last hidden layer's units [..., width]: the basis in which the output is linear."""
+        self.check_input(y)
+        z = (y - self.center) / self.scale
+        act = _ACTIVATIONS[self.activation]
+        for layer in self.hidden:
+            z = act(layer(z))
+        return z
+
+    def check_input(self, y: Tensor) -> None:
+        """Raise `ValueError` unless y[..., m] fits in shape, dtype and device."""
         if y.ndim == 0 or y.shape[-1] != self.n_slow:
             raise ValueError(f"y must have shape [..., {self.n_slow}] (n_slow), got {list(y.shape)}")
         if y.dtype != self.center.dtype and not torch.is_autocast_enabled(y.device.type):
             raise ValueError(f"y has dtype {y.dtype} and φ_θ has {self.center.dtype}: convert one with .to(dtype)")
         if y.device != self.center.device:
             raise ValueError(f"y is on {y.device} and φ_θ on {self.center.device}: move one with .to(device)")
-        z = (y - self.center) / self.scale
-        act = _ACTIVATIONS[self.activation]
-        for layer in self.hidden:
-            z = act(layer(z))
-        return z
 
     def forward(self, y: Tensor) -> Tensor:
         """φ_θ(y): y[..., m] -> x[..., n]."""
