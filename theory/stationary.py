@@ -116,6 +116,11 @@ def _solve(A: Tensor, unit_round_off: float) -> Tensor:
     """p[..., n] of A[..., n, n], float64, or the error that says which matrix has none."""
     if A.device.type == "cpu":
         return _solve_on_cpu(A, unit_round_off, lambda b: np.unravel_index(b, A.shape[:-2]))
+    return _solve_on_device(A, unit_round_off)
+
+
+def _solve_on_device(A: Tensor, unit_round_off: float) -> Tensor:
+    """The same by batched operations where A is; matrices that need more range or another root go to the CPU."""
     from theory.gth_derivative import values
 
     check_generator(A, unit_round_off=unit_round_off)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from theory import GeneratorError, NotUniqueError, from_rates, recurrent_classes, stationary_distribution
 from theory.gth import solve
+from theory.stationary import _solve_on_device
 
 
 @st.composite
@@ -189,3 +190,18 @@ def test_sparse_and_symbolic_input_keep_their_kind():
     a, b = sympy.symbols("a b", positive=True)
     p = stationary_distribution(sympy.Matrix([[-a, b], [a, -b]]))
     assert sympy.simplify(p - sympy.Matrix([b, a]) / (a + b)) == sympy.zeros(2, 1)
+
+
+def test_the_device_path_hands_hard_matrices_to_the_cpu():
+    """It runs on any device, so here on the CPU: all rates positive, transient, wide, and one without a unique p."""
+    rng = np.random.default_rng(7)
+    A = from_rates(torch.from_numpy(rng.random((2, 3, 5, 5))))
+    A[0, 1] = from_rates(torch.diag(torch.ones(4, dtype=torch.float64), -1))
+    A[1, 0] = from_rates(torch.diag(torch.tensor([1e-290, 1.0, 1e-290, 1.0], dtype=torch.float64), 1) + 1e-300)
+    A[1, 2] = from_rates(torch.from_numpy(np.exp(rng.uniform(-300, 300, (5, 5)))))
+    p = _solve_on_device(A, 2.0**-53)
+    assert torch.allclose(p, stationary_distribution(A), rtol=1e-14, atol=0)
+    assert torch.allclose(_solve_on_device(A[0, 1], 2.0**-53), p[0, 1])
+    A[0, 2] = 0.0
+    with pytest.raises(NotUniqueError, match=r"\(batch element \[0, 2\]\) has 5 recurrent classes"):
+        _solve_on_device(A, 2.0**-53)
