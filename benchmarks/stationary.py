@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from quantecon.markov.gth_solve import gth_solve
 from scipy.linalg import null_space
-from scipy.linalg.lapack import dgetrf
+from scipy.linalg.lapack import dgetrf  # pyright: ignore[reportAttributeAccessIssue]
 from threadpoolctl import threadpool_limits
 
 from theory import stationary_distribution
