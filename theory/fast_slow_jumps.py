@@ -26,7 +26,7 @@ from torch import Tensor
 from theory.dormand_prince import dormand_prince_step
 from theory.errors import NumericalError, Status
 from theory.fast_slow import FastSlowSystem
-from theory.jump_process import check_seed, check_states
+from theory.jump_process import check_integer, check_states
 from theory.slow_manifold import check_eps
 from theory.token_clock import check_start
 
@@ -263,8 +263,8 @@ def _check(
     max_steps: Any,
 ) -> _Start:
     """The input as one flat batch, or a `ValueError` that names what is wrong."""
-    check_seed(seed)
-    check_seed(max_steps, name="max_steps", least=1)
+    check_integer(seed, "seed")
+    check_integer(max_steps, "max_steps", least=1)
     if driven_by not in DRIVERS:
         raise ValueError(f"driven_by must be one of {', '.join(DRIVERS)}; got {driven_by!r}")
     if x0 is not None and driven_by == "state":

@@ -194,11 +194,11 @@ def _check_run(t: Any, seed: Any, max_jumps: Any) -> tuple[float, int, int]:
         raise ValueError(f"t must be one number, the time at which the paths end; got {t!r}") from None
     if not (math.isfinite(horizon) and horizon > 0):
         raise ValueError(f"t must be positive and finite, got {t!r}")
-    return horizon, check_seed(seed), check_seed(max_jumps, name="max_jumps", least=1)
+    return horizon, check_integer(seed, "seed"), check_integer(max_jumps, "max_jumps", least=1)
 
 
-def check_seed(value: Any, *, name: str = "seed", least: int = 0) -> int:
-    """A seed, or another whole number, as an int; `ValueError` naming it unless it is one and >= `least`."""
+def check_integer(value: Any, name: str, *, least: int = 0) -> int:
+    """`value` as an int; `ValueError` that names the argument unless it is an integer >= `least`."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
     return int(value)

@@ -25,6 +25,8 @@ from theory.generator import as_real_tensor
 from theory.group_inverse import group_inverse, solve_sum_zero
 from theory.stationary import stationary_distribution
 
+_TRUSTED = 1e-3  # relative error of a spread: more than an interval needs
+
 
 def occupation_mean(A: Any, x0: Tensor, t: Any) -> Tensor:
     """E occ[..., n] over [0, t] for the start law x0[..., n]: exact, by the formula above."""
@@ -39,10 +41,24 @@ def occupation_mean(A: Any, x0: Tensor, t: Any) -> Tensor:
 def occupation_covariance(A: Any) -> Tensor:
     """C[..., n, n] = lim T Cov(occ), in units of time; positive semidefinite, with C 1 = 0.
 
-    Raises `GeneratorError` where A is not a generator, `NotUniqueError` where it has several recurrent classes.
+    Raises `GeneratorError` where A is not a generator, `NotUniqueError` where it has several recurrent classes, and
+    `NumericalError` where the chain is so metastable that rounding decides the result.
     """
     A = as_real_tensor(A)
-    half = group_inverse(A) * stationary_distribution(A)[..., None, :]
+    p = stationary_distribution(A)
+    identity = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
+    try:
+        inverse = group_inverse(A)
+        # A A^# = I − p1ᵀ: its defect is the relative error of the slowest mode, which dominates the spread.
+        defect = float((A @ inverse - identity + p[..., :, None]).abs().amax().nan_to_num(math.inf))
+    except torch.linalg.LinAlgError:
+        defect = math.inf
+    if defect > _TRUSTED:
+        raise NumericalError(
+            f"A relaxes so slowly that rounding decides A^#: A A^# is {defect:.1e} off I − p1ᵀ; the occupation of "
+            "such a metastable chain has no interval in this precision: lump the states of each well"
+        )
+    half = inverse * p[..., None, :]
     return -(half + half.mT)
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from theory.errors import NumericalError
-from theory.jump_process import check_seed, in_parts, streams
+from theory.jump_process import check_integer, in_parts, streams
 
 
 def sample_tokens(K: Tensor, x: Tensor, period: Any, *, chains: Any = 1, seed: Any) -> Tensor:
@@ -27,8 +27,8 @@ def sample_tokens(K: Tensor, x: Tensor, period: Any, *, chains: Any = 1, seed: A
     x[N, n]: the law before the first step, which itself is not counted. Runs on the host, on as many threads as torch
     is set to use; one seed gives one result. Raises `ValueError` where K or x is not stochastic within rounding.
     """
-    period = check_seed(period, name="period", least=1)
-    chains = check_seed(chains, name="chains", least=1)
+    period = check_integer(period, "period", least=1)
+    chains = check_integer(chains, "chains", least=1)
     if K.ndim != 3 or K.shape[-1] != K.shape[-2] or x.shape != K.shape[:-1]:
         raise ValueError(f"K must be [N, n, n] and x [N, n], got {list(K.shape)} and {list(x.shape)}")
     from theory import jump_kernels
@@ -37,7 +37,7 @@ def sample_tokens(K: Tensor, x: Tensor, period: Any, *, chains: Any = 1, seed: A
     kernel, kernel_alias = _tables(K.mT, "K")
     begin, begin_alias = _tables(x[None], "x")
     counts = torch.zeros(count, n, dtype=torch.int64)
-    seen, rng = counts.numpy(), streams(check_seed(seed), count)
+    seen, rng = counts.numpy(), streams(check_integer(seed, "seed"), count)
 
     def part(first: int, last: int) -> None:
         tables = (begin[0], begin_alias[0], kernel, kernel_alias)
@@ -52,7 +52,7 @@ def token_frequency_covariance(K: Tensor, p: Tensor, period: Any) -> Tensor:
 
     p[..., n] = K p is the chain's stationary law, from which it is taken to start. Divide by the number of chains.
     """
-    P = check_seed(period, name="period", least=1)
+    P = check_integer(period, "period", least=1)
     identity = torch.eye(K.shape[-1], dtype=K.dtype, device=K.device)
     step = K - p[..., :, None]
     Z = torch.linalg.inv(identity - step)

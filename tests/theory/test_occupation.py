@@ -140,6 +140,21 @@ def test_levels_are_quantiles_of_the_normal_law():
         torch.testing.assert_close(interval[:, 1] - p, z * sigma, rtol=1e-10, atol=0)
 
 
+def test_metastable_wells_are_right_until_they_are_refused():
+    # Two wells joined by a rate d each way: between wells it is a two-state chain of rates d/3, σ² = 1/(4 d/3).
+    well = torch.tensor([1.0, 1, 1, 0, 0, 0], dtype=torch.float64)
+    for exponent in range(6, 18):
+        d = 10.0**-exponent
+        rates = np.kron(np.eye(2), np.ones((3, 3)))
+        rates[0, 3] = rates[3, 0] = d
+        if exponent > 12:
+            with pytest.raises(NumericalError, match="rounding decides"):
+                theory.occupation_covariance(theory.from_rates(rates))
+        else:
+            C = theory.occupation_covariance(theory.from_rates(rates))
+            assert float(well @ C @ well) == pytest.approx(0.75 / d, rel=1e-3)
+
+
 def test_what_is_refused():
     A = random_generator(3)
     p = theory.stationary_distribution(A)
@@ -152,8 +167,7 @@ def test_what_is_refused():
         theory.occupation_chi2(A.expand(2, 3, 3), p, 1.0)
     with pytest.raises(NotUniqueError):
         theory.occupation_covariance(torch.zeros(2, 2, dtype=torch.float64))
-    # Two wells that hardly communicate: the covariance is dominated by one direction beyond what float64 resolves.
     wells = np.kron(np.eye(2), np.ones((3, 3)))
-    wells[0, 3] = wells[3, 0] = 1e-17
-    with pytest.raises(NumericalError, match="singular to working precision"):
+    wells[0, 3] = wells[3, 0] = 1e-15
+    with pytest.raises(NumericalError, match="relaxes so slowly that rounding decides"):
         theory.occupation_chi2(theory.from_rates(wells), torch.full((6,), 1 / 6, dtype=torch.float64), 1.0)
