@@ -8,11 +8,13 @@ The block before it would waste what is known; the block after it would show a t
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def block_mean(x: Tensor, period: int) -> Tensor:
+def block_mean(x: Tensor, period: Any) -> Tensor:
     """The mean over each complete block of P = `period` tokens: x[B, T, d] -> y[B, ⌊T/P⌋, d].
 
     Raises `ValueError` for a period that is not an integer in 1 … T.
@@ -27,7 +29,7 @@ def block_mean(x: Tensor, period: int) -> Tensor:
     return x[:, : blocks * period].reshape(batch, blocks, period, width).mean(2)
 
 
-def unpool(c: Tensor, period: int, length: int) -> Tensor:
+def unpool(c: Tensor, period: Any, length: Any) -> Tensor:
     """Slow signals c[B, N, d] at the token clock: u[B, T, d] with u[:, t] = c[:, (t + 1)//P − 1], and 0 for t < P − 1.
 
     `length` is T, with N = ⌊T/P⌋; `ValueError` where they do not belong together.
@@ -45,6 +47,6 @@ def unpool(c: Tensor, period: int, length: int) -> Tensor:
     return shifted.reshape(batch, (blocks + 1) * period, width)[:, 1 : length + 1]
 
 
-def _check_period(period: int) -> None:
+def _check_period(period: Any) -> None:
     if isinstance(period, bool) or not isinstance(period, int) or period < 1:
         raise ValueError(f"period must be an integer >= 1, got {period!r}")
