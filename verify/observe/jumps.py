@@ -72,13 +72,14 @@ def collect(
     *,
     seed: Any,
     samples: Any = TOKENS,
-    n_blocks: int = clock.BLOCKS,
+    n_blocks: int | None = None,
     way: str = "independent",
     kernel: str = "exp",
     device: str = "cpu",
 ) -> JumpPairs:
     """Tokens of the last of `n_blocks` blocks of the token clock, from `n_pairs` starts uniform in the box.
 
+    n_blocks: None for as many as `--observe clock` takes.
     samples: tokens seen at each y; for way="chain" it is rounded up to whole blocks of `period` tokens. The
     trajectories are those of `--observe clock` at the same seed; one that left the box is left out. Raises `ValueError`
     for bad input.
@@ -88,6 +89,7 @@ def collect(
     check_integer(n_pairs, "n_pairs", least=1)
     if way not in WAYS:
         raise ValueError(f"way must be one of {', '.join(WAYS)}; got {way!r}")
+    n_blocks = clock.number_of_blocks(system, step) if n_blocks is None else n_blocks
     if n_blocks < 2:
         raise ValueError(f"n_blocks must be at least 2, got {n_blocks!r}: the last block starts where another ended")
     y0 = system.uniform(n_pairs, seed=seed, device=device)
