@@ -19,6 +19,13 @@ from theory.flow import ReducedTrajectory, Trajectory, reduced_flow, simulate
 from theory.generator import check_generator, from_rates, from_row_convention, recurrent_classes
 from theory.group_inverse import certificate, group_inverse, sensitivity, solve_sum_zero, spectral_gap
 from theory.jump_process import JumpPath, sample_jumps
+from theory.master_equation import (
+    entropy_production,
+    has_detailed_balance,
+    propagate,
+    relative_entropy,
+    relaxation_radius,
+)
 from theory.occupation import (
     expected_occupation_tv,
     occupation_chi2,
@@ -48,12 +55,14 @@ __all__ = [
     "Trajectory",
     "certificate",
     "check_generator",
+    "entropy_production",
     "expected_occupation_tv",
     "first_order",
     "from_rates",
     "from_row_convention",
     "get_system",
     "group_inverse",
+    "has_detailed_balance",
     "invariance_residual",
     "kemeny_constant",
     "list_systems",
@@ -63,8 +72,11 @@ __all__ = [
     "occupation_interval",
     "occupation_mean",
     "predicted_gap",
+    "propagate",
     "recurrent_classes",
     "reduced_flow",
+    "relative_entropy",
+    "relaxation_radius",
     "sample_fast_slow_jumps",
     "sample_jumps",
     "sample_tokens",
