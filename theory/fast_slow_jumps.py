@@ -80,9 +80,17 @@ def sample_fast_slow_jumps(
     the whole batch at once, so a path depends on the size of its batch. Cost: about two steps a jump.
 
     Raises `ValueError` for bad input, naming it; `GeneratorError` where A(y) is none at a start or at a candidate jump;
-    `NumericalError` where y stops being finite, a rate jumps above its bound, or a path needs more than `max_steps`.
+    `NumericalError` where y cannot be carried on, a rate passes its bound, or the batch needs more than `max_steps`.
     """
-    start = _check(system, state0, y0, t, eps, seed, driven_by, x0, {"rtol": rtol, "atol": atol}, max_steps)
+    if driven_by not in DRIVERS:
+        raise ValueError(f"driven_by must be one of {', '.join(DRIVERS)}; got {driven_by!r}")
+    if x0 is not None and driven_by == "state":
+        raise ValueError("x0 has no meaning with driven_by='state': y follows the state itself; leave x0 out")
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{name} must be positive and finite, got {value!r}")
+    seed, max_steps = check_integer(seed, "seed"), check_integer(max_steps, "max_steps", least=1)
+    start = _check_batch(system, state0, x0, y0, t, eps)
     run = _Run(system, start, driven_by == "mean", float(rtol), float(atol), seed)
     seen_states, seen_z = [run.state.clone()], [run.z.clone()]
     for target in start.times[1:].tolist():
@@ -183,17 +191,21 @@ class _Run:
         measure = error / (self.atol + self.rtol * torch.maximum(z.abs().amax(-1), end.abs().amax(-1)))
         middle = step.at(torch.full_like(h, 0.5))
         rates = torch.stack([rate, self.exit_rate(middle, state, eps), self.exit_rate(end, state, eps)])
-        self._check_finite(end, rates, now)
+        # A trial step may overshoot to where g or A makes no sense: that is a step too long, as long as it can shrink.
+        sound = torch.isfinite(end).all(-1) & torch.isfinite(rates).all(0) & (rates >= 0).all(0)
+        measure = torch.where(sound, measure, torch.inf)
         top = rates.amax(0)
         bend = (rates[1] - 0.5 * (rates[0] + rates[2])).abs()
         good = (measure <= 1.0) & (bend <= _STRAIGHT * top)
         factor = (0.9 * measure.clamp(min=1e-10) ** -0.2).clamp(0.2, 5.0)
         self.step[active] = h * torch.where(good, factor, factor.clamp(max=0.5))
-        tiny = ~good & (now + 0.5 * h <= now)
-        if bool(tiny.any()):
+        stuck = ~good & (h <= 4.0 * torch.finfo(h.dtype).eps * now.abs().clamp(min=abs(target)))
+        if bool(stuck.any()):
+            where = self.slow(z[stuck])[:1]
+            self.system.check_at(where)
             raise NumericalError(
-                f"the step of y fell below rounding at t = {float(now[tiny][0]):.6g}, y = "
-                f"{self.slow(z[tiny])[0].tolist()}: A(y) or g(x, y) is probably discontinuous there"
+                f"the step of y fell below rounding at t = {float(now[stuck][0]):.6g}, y = {where[0].tolist()}: just "
+                "beyond it A(y) or g(x, y) is discontinuous or not finite, or A(y) has negative rates"
             )
         bound = _MARGIN * top
         waiting = -torch.log1p(-draws[:, 0]) / bound  # inf where the state cannot be left
@@ -241,50 +253,24 @@ class _Run:
         self.spent[paths, state] += lasted
         self.flow_error[paths] += error
 
-    def _check_finite(self, end: Tensor, rates: Tensor, now: Tensor) -> None:
-        bad = ~(torch.isfinite(end).all(-1) & torch.isfinite(rates).all(0))
-        if bool(bad.any()):
-            raise NumericalError(
-                f"y or a rate is not finite after t = {float(now[bad][0]):.6g} (y = {self.slow(end[bad])[0].tolist()}"
-                "): check A(y) and g(x, y) there"
-            )
 
-
-def _check(
-    system: FastSlowSystem,
-    state0: Any,
-    y0: Any,
-    t: Any,
-    eps: Any,
-    seed: Any,
-    driven_by: Any,
-    x0: Any,
-    tolerances: dict[str, Any],
-    max_steps: Any,
-) -> _Start:
-    """The input as one flat batch, or a `ValueError` that names what is wrong."""
-    check_integer(seed, "seed")
-    check_integer(max_steps, "max_steps", least=1)
-    if driven_by not in DRIVERS:
-        raise ValueError(f"driven_by must be one of {', '.join(DRIVERS)}; got {driven_by!r}")
-    if x0 is not None and driven_by == "state":
-        raise ValueError("x0 has no meaning with driven_by='state': y follows the state itself; leave x0 out")
-    for name, value in tolerances.items():
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} must be positive and finite, got {value!r}")
+def _check_batch(system: FastSlowSystem, state0: Any, x0: Any, y0: Any, t: Any, eps: Any) -> _Start:
+    """The start as one flat batch, or a `ValueError` that names what is wrong."""
     state = check_states(state0, system.n_states)
     y = torch.as_tensor(y0)
     state = state.to(y.device)
     unit = torch.eye(system.n_states, dtype=torch.float64, device=y.device)
-    x, y = check_start(system, unit[state] if x0 is None else x0, y)
-    system.check_at(y)
-    eps = check_eps(eps, y)
+    eps = check_eps(eps, unit)
+    x = unit[state] if x0 is None else torch.as_tensor(x0)
     try:
-        batch = torch.broadcast_shapes(state.shape, x.shape[:-1], eps.shape)
+        batch = torch.broadcast_shapes(state.shape, x.shape[:-1], y.shape[:-1], eps.shape)
     except RuntimeError:
         raise ValueError(
-            f"state0 {list(state.shape)}, y0 {list(y.shape[:-1])} and eps {list(eps.shape)} must broadcast"
+            f"state0 {list(state.shape)}, x0 {list(x.shape[:-1])}, y0 {list(y.shape[:-1])} and eps {list(eps.shape)} "
+            "must broadcast"
         ) from None
+    x, y = check_start(system, x, y)
+    system.check_at(y)
     return _Start(
         state=state.expand(batch).reshape(-1),
         x=x.expand(*batch, -1).reshape(-1, system.n_states),

@@ -46,20 +46,25 @@ def occupation_covariance(A: Any) -> Tensor:
     """
     A = as_real_tensor(A)
     p = stationary_distribution(A)
+    inverse = _trusted_group_inverse(A, p)
+    half = inverse * p[..., None, :]
+    return -(half + half.mT)
+
+
+def _trusted_group_inverse(A: Tensor, p: Tensor) -> Tensor:
+    """A^#, or `NumericalError` where A A^# = I − p1ᵀ fails: that defect is the relative error of the slowest mode."""
     identity = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
     try:
         inverse = group_inverse(A)
-        # A A^# = I − p1ᵀ: its defect is the relative error of the slowest mode, which dominates the spread.
-        defect = float((A @ inverse - identity + p[..., :, None]).abs().amax().nan_to_num(math.inf))
-    except torch.linalg.LinAlgError:
-        defect = math.inf
+    except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
+        inverse = torch.full_like(A, torch.inf)
+    defect = float((A @ inverse - identity + p[..., :, None]).abs().amax().nan_to_num(math.inf))
     if defect > _TRUSTED:
         raise NumericalError(
-            f"A relaxes so slowly that rounding decides A^#: A A^# is {defect:.1e} off I − p1ᵀ; the occupation of "
-            "such a metastable chain has no interval in this precision: lump the states of each well"
+            f"A relaxes so slowly that rounding decides A^#: A A^# is {defect:.1e} off I − p1ᵀ; the occupation of such "
+            "a metastable chain has no interval in this precision: lump the states of each well"
         )
-    half = inverse * p[..., None, :]
-    return -(half + half.mT)
+    return inverse
 
 
 def occupation_interval(A: Any, occupation: Tensor, t: Any, *, level: Any = 0.95) -> Tensor:

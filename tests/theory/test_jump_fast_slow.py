@@ -172,13 +172,13 @@ def test_numerical_failures_are_errors_that_name_y():
         return two_rates(a, a)
 
     moving = lambda x, y: torch.ones_like(y)  # noqa: E731
-    with pytest.raises(NumericalError, match=r"y = \[0\.3"):
+    with pytest.raises(NumericalError, match=r"y = \[0\.(3|29)"):
         sample_fast_slow_jumps(system(jump_in_rate, moving), [0] * 20, f64(0.0), 1.0, 1.0, seed=0)
     root = system(lambda y: two_rates(1 + 0 * y[..., 0], 1 + 0 * y[..., 0]), lambda x, y: -torch.sqrt(y))
-    with pytest.raises(NumericalError, match="not finite after t ="):
+    with pytest.raises(NumericalError, match="fell below rounding at t ="):
         sample_fast_slow_jumps(root, 0, f64(1e-3), 1.0, 1.0, seed=0)
     negative = system(lambda y: two_rates(1.0 - y[..., 0], 1 + 0 * y[..., 0]), moving)
-    with pytest.raises((GeneratorError, NumericalError)):
+    with pytest.raises((GeneratorError, NumericalError), match=r"y = \[1\.0|y = \[0\.99"):
         sample_fast_slow_jumps(negative, [0, 1] * 20, f64(0.0), 5.0, 0.3, seed=0)
     with pytest.raises(NumericalError, match="max_steps = 10 steps reached t ="):
         sample_fast_slow_jumps(theory.get_system("two_state"), 0, f64(0.5), 1.0, 1e-3, seed=0, max_steps=10)
