@@ -3,7 +3,9 @@
 RMSNorm (norm.py), rotary positions (rotary.py), causal attention through `scaled_dot_product_attention`, an MLP of
 width 4d with GELU, no biases. The slow path is built from the same blocks at the pooled rate.
 
-Weights are drawn from N(0, 1/fan-in), those of the two maps that write to the stream divided by √(2 · depth).
+Weights are drawn from N(0, 1/fan-in), those of the two maps that write to the stream divided by √(2 · depth). The tied
+embedding follows the same rule: with an embedding far smaller than the blocks' first updates (nanoGPT's 0.02 at d = 64)
+the tokens drown, which costs 0.17 nats per byte after 500,000 tokens.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ def stream(
     model: FastSlowLM,
     tokens: Any,
     *,
-    temperature: float = 1.0,
-    top_k: int | None = None,
+    temperature: Any = 1.0,
+    top_k: Any = None,
     generator: torch.Generator | None = None,
 ) -> Iterator[Tensor]:
     """The tokens[B] that follow tokens[B, L], one position after the other, without end.
@@ -75,7 +75,7 @@ def generate(model: FastSlowLM, tokens: Any, count: int, **options: Any) -> Tens
     return torch.cat([tokens, torch.stack(new, 1)], 1) if new else tokens
 
 
-def _choose(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator | None) -> Tensor:
+def _choose(logits: Tensor, temperature: Any, top_k: Any, generator: Any) -> Tensor:
     import torch
 
     if temperature == 0:

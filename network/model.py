@@ -73,14 +73,14 @@ class FastSlowLM(nn.Module):
 
     rotary: Tensor
 
-    def __init__(self, config: FastSlowConfig, *, generator: torch.Generator | None = None) -> None:
+    def __init__(self, config: Any, *, generator: torch.Generator | None = None) -> None:
         if not isinstance(config, FastSlowConfig):
             raise ValueError(f"config must be a FastSlowConfig, got {type(config).__name__}")
         super().__init__()
         self.config = config
         width, heads, depth = config.n_embd, config.n_head, config.n_layer
         self.embedding = nn.Embedding(config.vocab_size, width, _weight=torch.empty(config.vocab_size, width))
-        nn.init.normal_(self.embedding.weight, std=0.02, generator=generator)
+        nn.init.normal_(self.embedding.weight, std=width**-0.5, generator=generator)
         self.fast = nn.ModuleList(Block(width, heads, depth, generator) for _ in range(depth))
         self.register_buffer("rotary", rotary_table(config.block_size, width, heads), persistent=False)
         self.coupling = None if config.arm == "dense" else Coupling(config, generator)
