@@ -78,6 +78,14 @@ def positive_integers(text: str) -> list[int]:
     return values
 
 
+def positive_integer(text: str) -> int:
+    """argparse type: one integer >= 1."""
+    values = positive_integers(text)
+    if len(values) != 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be one integer >= 1")
+    return values[0]
+
+
 def positive_number(text: str) -> float:
     """argparse type: a positive, finite number."""
     try:

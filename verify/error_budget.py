@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from theory import FastSlowSystem, certificate, stationary_distribution, total_variation
-from theory.block_mean import block_mean, propagator
 from verify.convergence import floor_limited
+from verify.fits import Fit
 from verify.observe import Observation
 
 
@@ -50,19 +50,12 @@ class Row:
         return not (self.floor_limited or self.pre_asymptotic)
 
 
-def budget(
-    theory: FastSlowSystem,
-    phi: Callable[[Tensor], Tensor],
-    test: Observation,
-    period: int,
-    floor: float,
-    converged: bool,
-) -> Row:
-    """The row of φ at the test points; p_st, prediction and certificate are those of the system `theory`."""
+def budget(theory: FastSlowSystem, fit: Fit, test: Observation, period: int, floor: float) -> Row:
+    """The row of a learned φ_θ at the test points; p_st, prediction and certificate are those of `theory`."""
     A = theory.A(test.y)
     p = stationary_distribution(A)
     with torch.no_grad():
-        q = phi(test.y)
+        q = fit.phi_theta(test.y)
     gap = total_variation(q, p)
     bound = certificate(A, q)
     gap_tv = float(gap.mean())
@@ -70,17 +63,17 @@ def budget(
         period=period,
         epsilon=1.0 / period,
         gap_tv=gap_tv,
-        predicted_tv=float(0.5 * test.leading_term(theory).abs().sum(-1).mean()),
+        predicted_tv=_mean_tv_of(test.leading_term(theory)),
         pooling_tv=float(total_variation(test.x, p).mean()),
         learning_tv=float(total_variation(q, test.x).mean()),
         certificate_tv=float(bound.mean()),
         floor_limited=floor_limited(gap_tv, floor),
         pre_asymptotic=not test.settled,
-        continuous_tv=float(0.5 * test.continuous_term(theory).abs().sum(-1).mean()),
+        continuous_tv=_mean_tv_of(test.continuous_term(theory)),
         sampling_tv=test.sampling_tv,
-        gap_error=0.0,
+        gap_error=fit.gap_error(test.y, p),
         certified=bool((gap <= bound).all()),
-        converged=converged,
+        converged=fit.converged,
         why_not=test.why_not,
     )
 
@@ -91,11 +84,5 @@ def learning_floor(theory: FastSlowSystem, phi_of_exact_pairs: Callable[[Tensor]
         return float(total_variation(phi_of_exact_pairs(y), stationary_distribution(theory.A(y))).mean())
 
 
-def arithmetic_floor(theory: FastSlowSystem, y: Tensor, period: int, step: float, kernel: str) -> float:
-    """What rounding alone makes of a gap: the unit round-off, plus the TV by which the mean of a block that starts at
-    p_st(y), and should stay there, moves; a mean over y[k, m].
-    """
-    A = theory.A(y)
-    p = stationary_distribution(A)
-    mean, _ = block_mean(propagator(A, step, euler=kernel == "euler"), p, period)
-    return float(total_variation(mean, p).mean()) + 0.5 * torch.finfo(y.dtype).eps
+def _mean_tv_of(difference: Tensor) -> float:
+    return float(0.5 * difference.abs().sum(-1).mean())

@@ -24,19 +24,20 @@ from verify.command_line import (
     check_device,
     check_writable,
     module_names,
+    positive_integer,
     positive_integers,
     positive_number,
     run,
     strict_json,
     write_whole,
 )
+from verify.tables import gap_table
 from verify.verdict import Verdict, exit_code
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from theory import FastSlowSystem
-    from verify.convergence import Slope
     from verify.error_budget import Row
     from verify.fits import Fit
     from verify.observe import Observation
@@ -44,10 +45,8 @@ if TYPE_CHECKING:
 DEFAULT_SYSTEM = "driven_cycle"
 DEFAULT_PERIODS = tuple(2**k for k in range(1, 17))
 KERNELS = ("exp", "euler")
+SAMPLED = ("jumps",)  # observations whose pairs are frequencies of sampled states
 TRAIN_PAIRS, TEST_POINTS = 3000, 500
-SLOPE_TOLERANCE = 0.01  # what finite ε may add to a slope of one
-RATIO_TOLERANCE = 0.02  # and to a ratio of one
-WIDEST_INTERVAL = 0.2
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class ManifoldGap:
     system: str
     observe: str
     fit: str
-    step: float
+    step: float | None
     kernel: str
     rows: list[Row]
     slope: float | None
@@ -96,17 +95,20 @@ def measure(
     *,
     seed: int = 0,
     observe: str = "clock",
-    fit: str = "varpro",
+    fit: str | None = None,
     step: Any = None,
     kernel: str = "exp",
     device: str = "cpu",
+    samples: int | None = None,
     phi_theta: Callable[..., Tensor] | None = None,
     theory_system: FastSlowSystem | None = None,
     progress: bool = False,
 ) -> ManifoldGap:
     """Measure TV(φ_θ, p_st) over `periods` on `system` (a `FastSlowSystem` or the name of a built-in one).
 
-    observe, fit: names of `verify.observe` and `verify.fits`. step: h; None lets `default_step` choose it. phi_theta: a
+    observe, fit: names of `verify.observe` and `verify.fits`; fit None takes varpro, for sampled states multinomial,
+    since logarithms of sampled frequencies are biased. step: h; None lets `default_step` choose it. samples: tokens
+    seen at each y, for sampled states only (None: the observation's own default). phi_theta: a
     trained φ_θ, y[..., m] -> x[..., n], measured instead of fitting one; if it takes the argument `period` it is called
     as phi_theta(period=P) for the φ_θ of that period. theory_system: the system that p_st, prediction and certificate
     are computed from, if not the one that makes the data: a wrong theory held against right data.
@@ -118,6 +120,7 @@ def measure(
     from theory import get_system
     from verify.error_budget import budget
     from verify.fits import Fit, get_fit
+    from verify.judgement import judge, slope_and_ratios
     from verify.observe import get_observer
     from verify.observe.clock import default_step
     from verify.provenance import provenance
@@ -131,17 +134,24 @@ def measure(
     step = default_step(system, kernel) if step is None else step
     if not (math.isfinite(step) and step > 0):
         raise ValueError(f"step must be positive and finite, got {step!r}")
-    collect = partial(get_observer(observe), step=step, kernel=kernel, device=device)
+    if samples is not None and observe not in SAMPLED:
+        raise ValueError(f"samples is for sampled states (observe {', '.join(SAMPLED)}); observe is {observe!r}")
+    sampling = {} if samples is None else {"samples": samples}
+    collect = partial(get_observer(observe), step=step, kernel=kernel, device=device, **sampling)
+    fit = ("multinomial" if observe in SAMPLED else "varpro") if fit is None else fit
+    if observe in SAMPLED and fit == "varpro":
+        raise ValueError("fit varpro takes logarithms, which are biased for sampled states: take fit multinomial")
     train_fit = partial(get_fit(fit), seed=seed, device=device)
 
     def phi_at(period: int) -> Fit:
         if phi_theta is None:
             train = collect(system, period, count=TRAIN_PAIRS, seed=2 * seed)
-            notes.extend(f"P = {period}, training: {note}" for note in train.notes)
+            _remember(remarks, train, f"P = {period} training")
             return train_fit(train.y, train.x)
         given = phi_theta(period=period) if _takes_period(phi_theta) else phi_theta
-        return Fit(given, True, "φ_θ was given, not fitted")  # type: ignore[arg-type]
+        return Fit(given, True, "φ_θ was given, not fitted")
 
+    remarks: dict[str, list[str]] = {}
     floor, rounding, floor_note = _floor(
         theory, collect, train_fit if phi_theta is None else None, system, wanted[-1], seed
     )
@@ -151,25 +161,26 @@ def measure(
     try:
         for period in tqdm(wanted, desc=system.name, unit="P", file=sys.stderr, disable=not progress, mininterval=0.3):
             test = collect(system, period, count=TEST_POINTS, seed=2 * seed + 1)
-            notes.extend(f"P = {period}, test: {note}" for note in test.notes)
+            _remember(remarks, test, f"P = {period} test")
             result = phi_at(period)
-            rows.append(budget(theory, result.phi_theta, test, period, floor, result.converged))
+            rows.append(budget(theory, result, test, period, floor))
             last_fit, last_test = result, test
     except KeyboardInterrupt:
         interrupted = True
+    everywhere = 2 if phi_theta is None else 1
+    for note, where in remarks.items():
+        notes.append(note if len(where) == everywhere * len(rows) else f"{', '.join(where)}: {note}")
     if last_fit is not None:
-        notes.append(f"P = {rows[-1].period}: {last_fit.note}")
-    slope, ratios = _slope_and_ratios(rows, floor)
-    verdict, reason = _judge(
-        rows, slope, ratios, rounding, fixed=phi_theta is not None and not _takes_period(phi_theta)
-    )
+        notes.append(f"fit at P = {rows[-1].period}: {last_fit.note}")
+    slope, ratios = slope_and_ratios(rows, floor)
+    verdict, reason = judge(rows, slope, ratios, rounding, fixed=phi_theta is not None and not _takes_period(phi_theta))
     if interrupted:
         verdict, reason = Verdict.INCONCLUSIVE, f"interrupted after {len(rows)} of {len(wanted)} periods; {reason}"
     return ManifoldGap(
         system=system.name,
         observe=observe,
         fit=fit if phi_theta is None else "given",
-        step=step,
+        step=step if last_test is None or last_test.has_step else None,
         kernel=kernel,
         rows=rows,
         slope=slope.slope,
@@ -197,16 +208,20 @@ def _floor(
 ) -> tuple[float, float, list[str]]:
     """(floor, its rounding part, note) at the slow states of the largest period; the rest of the floor is the fit's."""
     from theory import stationary_distribution
-    from verify.error_budget import arithmetic_floor, learning_floor
+    from verify.error_budget import learning_floor
 
-    settings = collect.keywords
-    fresh = collect(system, period, count=TEST_POINTS, seed=2 * seed + 1).y
-    rounding = arithmetic_floor(theory, fresh, period, settings["step"], settings["kernel"])
+    fresh = collect(system, period, count=TEST_POINTS, seed=2 * seed + 1)
+    rounding = fresh.rounding(theory) + 0.5 * sys.float_info.epsilon
     if train_fit is None:
         return rounding, rounding, ["floor: rounding alone, φ_θ was given"]
-    y = collect(system, period, count=TRAIN_PAIRS, seed=2 * seed).y
-    exact = train_fit(y, stationary_distribution(theory.A(y)))
-    return rounding + learning_floor(theory, exact.phi_theta, fresh), rounding, [f"floor: {exact.note}"]
+    train = collect(system, period, count=TRAIN_PAIRS, seed=2 * seed)
+    exact = train_fit(train.y, train.seen_as(stationary_distribution(theory.A(train.y))))
+    return rounding + learning_floor(theory, exact.phi_theta, fresh.y), rounding, [f"floor: {exact.note}"]
+
+
+def _remember(remarks: dict[str, list[str]], seen: Observation, where: str) -> None:
+    for note in seen.notes:
+        remarks.setdefault(note, []).append(where)
 
 
 def _clean_periods(periods: Any) -> list[int]:
@@ -225,73 +240,11 @@ def _takes_period(phi: Callable[..., Any]) -> bool:
         return False  # a builtin without a signature takes y alone
 
 
-def _slope_and_ratios(rows: Sequence[Row], floor: float) -> tuple[Slope, tuple[float, float] | None]:
-    """The slope over the usable rows, and the range of measured over predicted gap there (None without a slope)."""
-    from verify.convergence import fit_slope
-
-    usable = [row for row in rows if row.usable]
-    slope = fit_slope(
-        [row.epsilon for row in usable], [row.gap_tv for row in usable], [row.gap_error / row.gap_tv for row in usable]
-    )
-    if slope.slope is None or any(row.predicted_tv <= 0 for row in usable):
-        return slope, None
-    uncertain = [floor + 2.0 * row.gap_error for row in usable]
-    low = min((row.gap_tv - u) / row.predicted_tv for row, u in zip(usable, uncertain, strict=True))
-    high = max((row.gap_tv + u) / row.predicted_tv for row, u in zip(usable, uncertain, strict=True))
-    return slope, (low, high)
-
-
-def _judge(
-    rows: Sequence[Row], slope: Slope, ratios: tuple[float, float] | None, rounding: float, *, fixed: bool
-) -> tuple[Verdict, str]:
-    broken = [row.period for row in rows if not row.certified]
-    if broken:
-        return (
-            Verdict.VIOLATED,
-            f"the gap exceeds its certificate at P = {broken}: p_st or A(y) is not what theory says",
-        )
-    remarks = ""
-    unconverged = [row.period for row in rows if not row.converged]
-    if unconverged:
-        remarks = f"; the fit has not converged at P = {unconverged}"
-    if slope.slope is None or slope.interval is None:
-        return Verdict.INCONCLUSIVE, _why_no_slope(rows, slope, rounding) + remarks
-    low, high = slope.interval
-    shown = f"slope {slope.slope:.4f} in [{low:.4f}, {high:.4f}]"
-    if high < 0.5:
-        why = " (one fixed φ_θ was measured at every P)" if fixed else ""
-        return Verdict.VIOLATED, f"the gap does not shrink with ε: {shown}, where 1 is claimed{why}{remarks}"
-    if high - low > WIDEST_INTERVAL:
-        return Verdict.INCONCLUSIVE, f"the interval of the slope is too wide: {shown}{remarks}"
-    if high < 1 - SLOPE_TOLERANCE or low > 1 + SLOPE_TOLERANCE:
-        return Verdict.VIOLATED, f"the gap is not proportional to ε: {shown}{remarks}"
-    if ratios is None:
-        return Verdict.INCONCLUSIVE, f"{shown}, but the predicted gap is zero: no constant to compare with{remarks}"
-    ratio = f"measured/predicted in [{ratios[0]:.4f}, {ratios[1]:.4f}]"
-    if ratios[1] < 1 - RATIO_TOLERANCE or ratios[0] > 1 + RATIO_TOLERANCE:
-        return Verdict.VIOLATED, f"the gap is proportional to ε but not with the predicted constant: {ratio}{remarks}"
-    return Verdict.HOLDS, f"{shown}, {ratio}{remarks}"
-
-
-def _why_no_slope(rows: Sequence[Row], slope: Slope, rounding: float) -> str:
-    early = [row for row in rows if row.pre_asymptotic]
-    floored = [row for row in rows if row.floor_limited]
-    causes = [slope.reason]
-    if early:
-        worst = early[-1]
-        causes.append(f"{len(early)} of {len(rows)} periods pre-asymptotic, at P = {worst.period}: {worst.why_not}")
-    if floored:
-        causes.append(f"{len(floored)} of {len(rows)} periods limited by the floor")
-    if rows and all(row.predicted_tv <= rounding for row in rows):
-        causes.insert(0, "no O(ε) term to measure: the predicted gap is rounding (does p_st depend on y?)")
-    return "; ".join(causes)
-
-
 def _step_limit(theory: FastSlowSystem, test: Observation | None, step: float, kernel: str) -> list[dict[str, float]]:
     """How the token clock's predicted gap meets the continuous ε φ₁: the ratio of the two at h, h/2, …, h/16."""
     from theory import first_order, predicted_gap, stationary_distribution
 
-    if test is None:
+    if test is None or not test.has_step:
         return []
     velocity = theory.g(stationary_distribution(theory.A(test.y)), test.y)
     continuous = float(first_order(theory, test.y).abs().sum(-1).mean())
@@ -302,36 +255,6 @@ def _step_limit(theory: FastSlowSystem, test: Observation | None, step: float, k
         clock = predicted_gap(theory, test.y - h * velocity, test.y, period=1, step=h, euler=kernel == "euler")
         limits.append({"step": h, "ratio": float(clock.abs().sum(-1).mean()) / continuous})
     return limits
-
-
-def table(result: ManifoldGap) -> str:
-    """The measurement as text: a row per period, then the slope, the constant, the floor and the verdict."""
-    lines = [
-        f"{result.system}: observe {result.observe}, fit {result.fit}, kernel {result.kernel}, h = {result.step:g}",
-        f"{'P':>7} {'ε':>9} {'gap TV':>10} {'predicted':>10} {'ratio':>8} {'pooling':>10} {'learning':>10} "
-        f"{'certificate':>11}",
-    ]
-    for row in result.rows:
-        ratio = f"{row.gap_tv / row.predicted_tv:8.5f}" if row.predicted_tv > 0 else f"{'-':>8}"
-        mark = "  pre-asymptotic" * row.pre_asymptotic + "  floor-limited" * row.floor_limited
-        lines.append(
-            f"{row.period:>7} {row.epsilon:9.2e} {row.gap_tv:10.3e} {row.predicted_tv:10.3e} {ratio} "
-            f"{row.pooling_tv:10.3e} {row.learning_tv:10.3e} {row.certificate_tv:11.3e}{mark}"
-        )
-    if result.slope is not None and result.slope_interval is not None:
-        low, high = result.slope_interval
-        lines.append(f"slope of log gap over log ε   {result.slope:.5f}   interval [{low:.5f}, {high:.5f}]   claimed 1")
-    if result.constant_ratio is not None and result.ratio_interval is not None:
-        low, high = result.ratio_interval
-        ratio = f"{result.constant_ratio:.5f}   range    [{low:.5f}, {high:.5f}]"
-        lines.append(f"measured / predicted gap      {ratio}   claimed 1")
-    lines.append(f"floor (same fit, exact pairs) {result.floor_tv:.2e} TV")
-    if result.step_limit:
-        meets = ", ".join(f"{limit['ratio']:.4f} at h = {limit['step']:.3g}" for limit in result.step_limit)
-        lines.append(f"predicted gap over ε φ₁       {meets}")
-    lines.extend(f"note: {note}" for note in result.notes)
-    lines.append(f"verdict: {result.verdict} ({result.reason})")
-    return "\n".join(lines)
 
 
 def parser() -> Parser:
@@ -367,9 +290,11 @@ def parser() -> Parser:
     )
     p.add_argument(
         "--fit",
-        choices=module_names("verify", "fits", leave_out=("features", "multinomial")),
-        default="varpro",
-        help="how φ_θ is trained (default %(default)s)",
+        choices=module_names("verify", "fits", leave_out=("features",)),
+        help="how φ_θ is trained; default varpro, for --observe jumps multinomial",
+    )
+    p.add_argument(
+        "--samples", type=positive_integer, metavar="N", help="tokens seen at each y, for --observe jumps; default 10^8"
     )
     p.add_argument(
         "--phi-theta",
@@ -421,12 +346,13 @@ def _command(arguments: Any, names: list[str]) -> int:
             step=arguments.step,
             kernel=arguments.kernel,
             device=device,
+            samples=arguments.samples,
             phi_theta=phi,
             progress=True,
         )
         results.append(result)
         if not arguments.json:
-            print(table(result) + "\n")  # noqa: T201
+            print(gap_table(result) + "\n")  # noqa: T201
         if result.interrupted:
             break
     written = _write(results, out, as_list=arguments.system == "all")

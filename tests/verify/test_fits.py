@@ -21,9 +21,9 @@ def floor_of(result, seed: int = 99) -> float:
         return float(theory.total_variation(result.phi_theta(y), p).mean())
 
 
-def test_three_fits_are_found_by_file_name():
-    assert list_fits() == ["adamw", "lbfgs", "varpro"]
-    with pytest.raises(ValueError, match="unknown fit 'sgd'; there are adamw, lbfgs, varpro"):
+def test_fits_are_found_by_file_name():
+    assert list_fits() == ["adamw", "lbfgs", "multinomial", "varpro"]
+    with pytest.raises(ValueError, match="unknown fit 'sgd'; there are adamw, lbfgs, multinomial, varpro"):
         get_fit("sgd")
 
 

@@ -9,7 +9,8 @@ import torch
 
 import theory
 from network import PhiTheta
-from verify.manifold_gap import measure, table
+from verify.manifold_gap import measure
+from verify.tables import gap_table
 from verify.verdict import Verdict
 
 RING = theory.get_system("driven_cycle")
@@ -189,7 +190,36 @@ def test_bad_arguments_are_refused_by_name(arguments, message):
 
 
 def test_the_table_shows_every_row_the_interval_and_the_verdict(headline):
-    text = table(headline)
+    text = gap_table(headline)
     assert all(f"{row.period:>7} " in text for row in headline.rows)
     for part in ("slope of log gap", "interval", "floor (same fit, exact pairs)", "verdict: HOLDS"):
         assert part in text
+
+
+def test_trajectories_of_the_stiff_ode_lie_on_the_continuous_prediction():
+    result = measure("driven_cycle", [64, 512, 4096, 65536], observe="ode")
+    assert result.verdict is Verdict.HOLDS and result.step is None
+    assert result.slope == pytest.approx(1.0, abs=0.01)
+    assert result.constant_ratio == pytest.approx(1.0, abs=0.02)
+    assert all(row.predicted_tv == row.continuous_tv for row in result.rows)
+
+
+def test_sampled_states_show_the_gap_where_sampling_allows_and_say_where_not():
+    result = measure("driven_cycle", [16, 32, 64, 128, 16384], observe="jumps")
+    assert result.fit == "multinomial" and result.verdict is Verdict.HOLDS
+    assert [row.floor_limited for row in result.rows] == [False, False, False, False, True]
+    assert result.slope == pytest.approx(1.0, abs=0.02)
+    assert all(row.gap_error > 0 for row in result.rows)
+
+
+def test_the_sampling_floor_falls_as_one_over_the_square_root_of_the_samples():
+    floors = [measure("two_state", [64], observe="jumps", samples=n) for n in (10**5, 10**7)]
+    assert floors[0].floor_tv / floors[1].floor_tv == pytest.approx(10.0, rel=0.7)
+    assert floors[0].rows[0].sampling_tv / floors[1].rows[0].sampling_tv == pytest.approx(10.0, rel=0.01)
+
+
+def test_logarithms_of_sampled_frequencies_are_refused():
+    with pytest.raises(ValueError, match="biased for sampled states"):
+        measure("two_state", [64], observe="jumps", fit="varpro")
+    with pytest.raises(ValueError, match="samples is for sampled states"):
+        measure("two_state", [64], samples=10)

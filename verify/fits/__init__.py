@@ -10,25 +10,28 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from network import PhiTheta
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A trained φ_θ, whether its optimiser converged, and one sentence on how it got there."""
+    """A trained φ_θ (a function y[..., m] -> x[..., n]), whether its optimiser converged, and how it got there."""
 
-    phi_theta: PhiTheta
+    phi_theta: Any
     converged: bool
     note: str
 
+    def gap_error(self, y: Tensor, p: Tensor) -> float:
+        """The standard error, from sampled training data, of the mean TV(φ_θ(y[k, m]), p[k, n]); 0 if noise-free."""
+        return 0.0
+
 
 def list_fits() -> list[str]:
-    """The names of the fits for noise-free pairs, from the file names."""
-    helpers = {"features", "multinomial"}
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in helpers)
+    """The names that `get_fit` takes, from the file names."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "features")
 
 
 def get_fit(name: str) -> Callable[..., Fit]:

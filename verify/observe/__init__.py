@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from theory import FastSlowSystem
 
 
+def _unchanged(p: Tensor) -> Tensor:
+    return p
+
+
 @dataclass(frozen=True)
 class Observation:
     """Pairs at one ε, and what is needed to judge them.
@@ -26,18 +30,24 @@ class Observation:
     frequencies).
     leading_term: system -> [k, n], the theory's leading term of x − p_st at these points.
     continuous_term: system -> [k, n], ε φ₁, the same in the continuous-time limit.
+    rounding: system -> the TV that arithmetic alone (rounding, the integrator's tolerance) may add at these points.
     settled: whether the start value is forgotten at every point; `why_not` says what is missing.
     notes: what a reader should know (trajectories set aside, …). sampling_tv: expected TV of sampling, 0 if noise-free.
+    seen_as: what exact probability vectors [k, n] would be seen as here: themselves, or frequencies of samples.
+    has_step: whether the step h of the token clock has a meaning for these pairs.
     """
 
     y: Tensor
     x: Tensor
     leading_term: Callable[[FastSlowSystem], Tensor]
     continuous_term: Callable[[FastSlowSystem], Tensor]
+    rounding: Callable[[FastSlowSystem], float]
     settled: bool
     why_not: str = ""
     notes: list[str] = field(default_factory=list)
     sampling_tv: float = 0.0
+    seen_as: Callable[[Tensor], Tensor] = _unchanged
+    has_step: bool = True
 
 
 def list_observers() -> list[str]:

@@ -8,7 +8,16 @@ import math
 import torch
 from torch import Tensor
 
-from theory import FastSlowSystem, first_order, predicted_gap, spectral_gap, token_clock
+from theory import (
+    FastSlowSystem,
+    first_order,
+    predicted_gap,
+    spectral_gap,
+    stationary_distribution,
+    token_clock,
+    total_variation,
+)
+from theory.block_mean import block_mean, propagator
 from verify.observe import Observation
 
 FEWEST_BLOCKS, MOST_BLOCKS = 3, 8  # three: a settled row has forgotten its start twice over
@@ -31,16 +40,9 @@ def observe(
     n_blocks = number_of_blocks(system, step)
     blocks = token_clock(system, x0, y0, period=period, n_blocks=n_blocks, step=step, euler=euler)
     stayed = blocks.inside.all(-1)
-    notes = []
-    if not bool(stayed.all()):
-        left = int((~stayed).sum())
-        first = int((~blocks.inside).any(0).nonzero()[0])
-        notes.append(
-            f"{left} of {count} trajectories left the box (the first in block {first}, slow time {first * step:g}) "
-            "and were set aside"
-        )
-        if 2 * left > count:
-            raise ValueError(f"P = {period}: {notes[0]}; enlarge low/high or check the sign of g(x, y)")
+    first = (~blocks.inside).any(0).nonzero()
+    when = f"the first in block {int(first[0])}, slow time {int(first[0]) * step:.3g}" if len(first) else ""
+    notes = set_aside(stayed, period, when)
     y, mean = blocks.y[stayed, -1], blocks.mean[stayed, -1]
     y_before, mean_before = blocks.y[stayed, -2], blocks.mean[stayed, -2]
 
@@ -53,7 +55,35 @@ def observe(
         return first_order(theory, y) / period
 
     why_not = _unsettled(system, blocks.y[stayed], period, step)
-    return Observation(y, mean, leading_term, continuous_term, not why_not, why_not, notes)
+
+    def rounding(theory: FastSlowSystem) -> float:
+        # a block that starts at p_st(y) should stay there
+        A = theory.A(y)
+        p = stationary_distribution(A)
+        stays, _ = block_mean(propagator(A, step, euler=euler), p, period)
+        return float(total_variation(stays, p).mean())
+
+    return Observation(
+        y=y,
+        x=mean,
+        leading_term=leading_term,
+        continuous_term=continuous_term,
+        rounding=rounding,
+        settled=not why_not,
+        why_not=why_not,
+        notes=notes,
+    )
+
+
+def set_aside(stayed: Tensor, period: int, when: str) -> list[str]:
+    """The note on trajectories that left the box (stayed[count] is False); `ValueError` if they are more than half."""
+    count, left = len(stayed), int((~stayed).sum())
+    if not left:
+        return []
+    note = f"{left} of {count} trajectories left the box ({when}) and were set aside"
+    if 2 * left > count:
+        raise ValueError(f"P = {period}: {note}; enlarge low/high or check the sign of g(x, y)")
+    return [note]
 
 
 def relaxation_rate(system: FastSlowSystem, y: Tensor) -> Tensor:

@@ -126,8 +126,14 @@ def observe(
     exact = clock.observe(system, period, step=step, kernel=kernel, count=count, seed=seed, device=device)
     pairs = collect(system, period, step, count, seed=seed, samples=samples, way=way, kernel=kernel, device=device)
     noise = float(pairs.sampling_tv.mean())
-    note = f"{pairs.tokens} sampled tokens a pair ({way}), expected TV of one pair's frequencies {noise:.2e}"
-    return dataclasses.replace(exact, x=pairs.frequencies, sampling_tv=noise, notes=[*exact.notes, note])
+    note = f"{pairs.tokens:.3g} sampled tokens a pair ({way}): the noise in φ_θ falls as one over its square root"
+
+    def seen_as(p: Tensor) -> Tensor:
+        return _multinomial(p, pairs.tokens, seed).to(p) / pairs.tokens
+
+    return dataclasses.replace(
+        exact, x=pairs.frequencies, sampling_tv=noise, seen_as=seen_as, notes=[*exact.notes, note]
+    )
 
 
 def _multinomial(mean: Tensor, samples: int, seed: int) -> Tensor:

@@ -1,0 +1,78 @@
+"""From the rows of the headline to its verdict: what must agree within what, and every reason why nothing is claimed.
+
+HOLDS needs a slope whose interval reaches 1 ± `SLOPE_TOLERANCE` and is no wider than `WIDEST_INTERVAL`, a measured gap
+that reaches the predicted one within `RATIO_TOLERANCE`, and no test point beyond its certificate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from verify.convergence import Slope, fit_slope
+from verify.error_budget import Row
+from verify.verdict import Verdict
+
+SLOPE_TOLERANCE = 0.01  # what finite ε may add to a slope of one
+RATIO_TOLERANCE = 0.02  # and to a ratio of one
+WIDEST_INTERVAL = 0.2
+
+
+def slope_and_ratios(rows: Sequence[Row], floor: float) -> tuple[Slope, tuple[float, float] | None]:
+    """The slope over the usable rows, and the range of measured over predicted gap there (None without a slope)."""
+    usable = [row for row in rows if row.usable]
+    slope = fit_slope(
+        [row.epsilon for row in usable], [row.gap_tv for row in usable], [row.gap_error / row.gap_tv for row in usable]
+    )
+    if slope.slope is None or any(row.predicted_tv <= 0 for row in usable):
+        return slope, None
+    uncertain = [floor + 2.0 * row.gap_error for row in usable]
+    low = min((row.gap_tv - u) / row.predicted_tv for row, u in zip(usable, uncertain, strict=True))
+    high = max((row.gap_tv + u) / row.predicted_tv for row, u in zip(usable, uncertain, strict=True))
+    return slope, (low, high)
+
+
+def judge(
+    rows: Sequence[Row], slope: Slope, ratios: tuple[float, float] | None, rounding: float, *, fixed: bool
+) -> tuple[Verdict, str]:
+    """(verdict, reason). `rounding`: the part of the floor no fit can lower; `fixed`: one φ_θ was given for all P."""
+    broken = [row.period for row in rows if not row.certified]
+    if broken:
+        return (
+            Verdict.VIOLATED,
+            f"the gap exceeds its certificate at P = {broken}: p_st or A(y) is not what theory says",
+        )
+    remarks = ""
+    unconverged = [row.period for row in rows if not row.converged]
+    if unconverged:
+        remarks = f"; the fit has not converged at P = {unconverged}"
+    if slope.slope is None or slope.interval is None:
+        return Verdict.INCONCLUSIVE, _why_no_slope(rows, slope, rounding) + remarks
+    low, high = slope.interval
+    shown = f"slope {slope.slope:.4f} in [{low:.4f}, {high:.4f}]"
+    if high < 0.5:
+        why = " (one fixed φ_θ was measured at every P)" if fixed else ""
+        return Verdict.VIOLATED, f"the gap does not shrink with ε: {shown}, where 1 is claimed{why}{remarks}"
+    if high - low > WIDEST_INTERVAL:
+        return Verdict.INCONCLUSIVE, f"the interval of the slope is too wide: {shown}{remarks}"
+    if high < 1 - SLOPE_TOLERANCE or low > 1 + SLOPE_TOLERANCE:
+        return Verdict.VIOLATED, f"the gap is not proportional to ε: {shown}{remarks}"
+    if ratios is None:
+        return Verdict.INCONCLUSIVE, f"{shown}, but the predicted gap is zero: no constant to compare with{remarks}"
+    ratio = f"measured/predicted in [{ratios[0]:.4f}, {ratios[1]:.4f}]"
+    if ratios[1] < 1 - RATIO_TOLERANCE or ratios[0] > 1 + RATIO_TOLERANCE:
+        return Verdict.VIOLATED, f"the gap is proportional to ε but not with the predicted constant: {ratio}{remarks}"
+    return Verdict.HOLDS, f"{shown}, {ratio}{remarks}"
+
+
+def _why_no_slope(rows: Sequence[Row], slope: Slope, rounding: float) -> str:
+    early = [row for row in rows if row.pre_asymptotic]
+    floored = [row for row in rows if row.floor_limited]
+    causes = [slope.reason]
+    if early:
+        worst = early[-1]
+        causes.append(f"{len(early)} of {len(rows)} periods pre-asymptotic, at P = {worst.period}: {worst.why_not}")
+    if floored:
+        causes.append(f"{len(floored)} of {len(rows)} periods limited by the floor")
+    if rows and all(row.predicted_tv <= rounding for row in rows):
+        causes.insert(0, "no O(ε) term to measure: the predicted gap is rounding (does p_st depend on y?)")
+    return "; ".join(causes)
