@@ -96,7 +96,7 @@ def test_one_state():
 
 def test_batches_and_float32():
     A = torch.stack([random_generator(4, k) for k in range(6)]).reshape(2, 3, 4, 4)
-    assert torch.equal(theory.group_inverse(A)[1, 2], theory.group_inverse(A[1, 2]))
+    torch.testing.assert_close(theory.group_inverse(A)[1, 2], theory.group_inverse(A[1, 2]), rtol=1e-13, atol=1e-15)
     single = theory.group_inverse(A.float())
     assert single.dtype == torch.float32
     assert torch.allclose(single.double(), theory.group_inverse(A), atol=1e-5)
