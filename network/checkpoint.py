@@ -78,14 +78,21 @@ class Checkpoint:
             ) from None
 
     def require(self, config: Mapping[str, Any], *, ignoring: tuple[str, ...] = ()) -> None:
-        """Raise `CheckpointError` listing every entry in which the stored configuration differs from `config`."""
-        differences = [
-            f"{name}: {stored!r} in the checkpoint, {given!r} asked for"
-            for name, stored, given in _differences(self.config, config)
-            if name not in ignoring
-        ]
-        if differences:
-            raise CheckpointError(f"{self.path} was made with another configuration: {'; '.join(differences)}")
+        """`require_same` of the stored configuration and `config`."""
+        require_same(self.path, self.config, config, ignoring=ignoring)
+
+
+def require_same(
+    path: Path, stored: Mapping[str, Any], given: Mapping[str, Any], *, ignoring: tuple[str, ...] = ()
+) -> None:
+    """Raise `CheckpointError` listing every entry in which two configurations differ, nested names joined by dots."""
+    differences = [
+        f"{name}: {before!r} in the checkpoint, {now!r} asked for"
+        for name, before, now in _differences(stored, given)
+        if name not in ignoring
+    ]
+    if differences:
+        raise CheckpointError(f"{path} was made with another configuration: {'; '.join(differences)}")
 
 
 def save_checkpoint(
@@ -175,6 +182,11 @@ def _differences(stored: Mapping[str, Any], given: Mapping[str, Any], prefix: st
         elif a != b:
             found.append((f"{prefix}{name}", a, b))
     return found
+
+
+def has_checkpoint(run: Path) -> bool:
+    """Whether the run has come as far as its first checkpoint."""
+    return bool(_steps(run / "checkpoints"))
 
 
 def _steps(parent: Path) -> list[Path]:

@@ -42,14 +42,16 @@ class Processes:
         return slice(self.rank * share, (self.rank + 1) * share)
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum of `values` over the processes, in place; every process must call it."""
-        if self.world > 1:
-            dist.all_reduce(values)
-        return values
+        """The sum of `values` over the processes, where `values` lie; every process must call it."""
+        if self.world == 1:
+            return values
+        total = values.detach().clone().to(self.device)
+        dist.all_reduce(total)
+        return total.to(values.device)
 
     def agree(self, flag: bool) -> bool:
         """Whether the flag is raised in any process; every process must call it."""
-        return bool(self.sum(torch.tensor(float(flag), device=self.device)) > 0)
+        return bool(self.sum(torch.tensor(float(flag))) > 0)
 
     def parallel(self, model: nn.Module) -> nn.Module:
         """`model`, its gradients averaged over the processes."""

@@ -93,7 +93,7 @@ def evaluate(
         if hook is not None:
             hook.remove()
     totals = torch.cat([sums, squares])
-    count, loss, closed_loss, signal, stream = processes.sum(totals.to(processes.device)).tolist()
+    count, loss, closed_loss, signal, stream = processes.sum(totals).tolist()
     return Evaluation(
         step=step,
         validation_loss=loss / count,

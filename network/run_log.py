@@ -30,7 +30,7 @@ class RunLog:
         if run is not None:
             path = run / "log.jsonl"
             write_atomic(path, "".join(_line(record) for record in self.records).encode())
-            self._file = path.open("a")
+            self._file = path.open("a", buffering=1)
             from torch.utils.tensorboard import SummaryWriter
 
             self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)

@@ -24,10 +24,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
+from network.command_line import INTERRUPTED, USAGE, exit_code
 from network.config import ARMS, GATES, SLOW_ATTENTION, FastSlowConfig
 from network.training_config import DTYPES, TrainConfig
 
-USAGE, FAILED, INTERRUPTED = 2, 3, 130
 _CHOICES = {"arm": ARMS, "gate": GATES, "slow_attention": SLOW_ATTENTION, "dtype": DTYPES}
 
 
@@ -79,13 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     previous = signal.signal(signal.SIGINT, interrupted)
     try:
-        return _train(options, lambda: bool(interrupts))
-    except ValueError as error:
-        return _fail(command, error, USAGE)
-    except (RuntimeError, OSError) as error:
-        return _fail(command, error, FAILED)
-    except KeyboardInterrupt:
-        return _fail(command, "interrupted; go on with --resume", INTERRUPTED)
+        return exit_code(lambda: _train(options, lambda: bool(interrupts)), command.prog)
     finally:
         signal.signal(signal.SIGINT, previous)
 
@@ -111,18 +105,23 @@ def _train(options: argparse.Namespace, stop: Any) -> int:
     run = options.resume or (_claim_name(options.out, model.get("arm", FastSlowConfig.arm)) if first else Path("."))
     bpe = stored["data"]["bpe"] if options.bpe is None else options.bpe
     data = load_data(open_corpus(options.corpus or stored["data"]["corpus"]), bpe_vocab=bpe)
-    result = train(
-        FastSlowConfig(**{**model, "vocab_size": data.vocab_size}),
-        training,
-        data=data,
-        run=run,
-        resume=options.resume is not None,
-        device=options.device,
-        progress=not options.quiet,
-        stop=stop,
-    )
+    try:
+        result = train(
+            FastSlowConfig(**{**model, "vocab_size": data.vocab_size}),
+            training,
+            data=data,
+            run=run,
+            resume=options.resume is not None,
+            device=options.device,
+            progress=not options.quiet,
+            stop=stop,
+        )
+    except OSError as error:  # a full disk, say
+        raise RuntimeError(f"{error}; what was saved under {run} is whole") from error
     if first:
         _report(result, options.json)
+        if result.stopped:
+            print(f"interrupted; go on with --resume {result.run}", file=sys.stderr)  # noqa: T201
     return INTERRUPTED if result.stopped else 0
 
 
@@ -182,11 +181,6 @@ def _add_field(group: Any, name: str, default: Any) -> None:
     group.add_argument(
         flag, type=kind, choices=choices, metavar=shown, default=argparse.SUPPRESS, help=f"default {default}"
     )
-
-
-def _fail(command: argparse.ArgumentParser, error: object, code: int) -> int:
-    print(f"{command.prog}: {error}", file=sys.stderr)  # noqa: T201
-    return code
 
 
 if __name__ == "__main__":

@@ -14,14 +14,13 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from network.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from network.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, require_same, save_checkpoint
 from network.config import FastSlowConfig
 from network.data import Batches, TokenData, check_length
 from network.distributed import Processes, processes
@@ -31,38 +30,10 @@ from network.optimizer import autocast, make_optimizer
 from network.run_folder import claimed, describe_run, read_run, write_run
 from network.run_log import RunLog
 from network.training_config import TrainConfig
+from network.training_result import TrainingDiverged, TrainResult
 
 DRAIN = 10
-
-
-class TrainingDiverged(RuntimeError):
-    """A loss or gradient is not finite: `step` (from 1), the `offsets` of its batch, and the last good `checkpoint`."""
-
-    def __init__(self, message: str, step: int, offsets: list[int], checkpoint: Path | None) -> None:
-        super().__init__(message)
-        self.step, self.offsets, self.checkpoint = step, offsets, checkpoint
-
-
-@dataclass(frozen=True, eq=False)
-class TrainResult:
-    """A finished run, or with `stopped` one that was asked to end early.
-
-    losses: the training loss of each step, nats per token. evaluations: see `network.evaluate`. seconds: spent in
-    training steps, without evaluations and checkpoints, over all resumptions. run: the folder, if one was written.
-    """
-
-    model: FastSlowLM
-    losses: list[float]
-    evaluations: list[Evaluation]
-    tokens: int
-    seconds: float
-    stopped: bool
-    run: Path | None
-
-    @property
-    def validation_loss(self) -> float:
-        """The loss at the last evaluation, nats per token; NaN if none was reached."""
-        return self.evaluations[-1].validation_loss if self.evaluations else math.nan
+_MAY_MOVE = ("data.corpus",)  # the texts may lie elsewhere, as long as their sha256 is the same
 
 
 def train(
@@ -140,9 +111,8 @@ class _Loop:
         if self.run is None:
             return
         if resume:
-            stored = Checkpoint(self.run, 0, read_run(self.run), {})
-            stored.require(self.description, ignoring=("data.corpus",))
-            if (self.run / "checkpoints").is_dir() and any((self.run / "checkpoints").glob("[0-9]*")):
+            require_same(self.run, read_run(self.run), self.description, ignoring=_MAY_MOVE)
+            if has_checkpoint(self.run):
                 self._restore(load_checkpoint(self.run))
         elif self.group.first:
             write_run(self.run, self.description, self.data.tokenizer.to_json())
@@ -263,7 +233,7 @@ class _Loop:
         )
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        checkpoint.require(self.description, ignoring=("data.corpus",))
+        checkpoint.require(self.description, ignoring=_MAY_MOVE)
         checkpoint.load_weights(self.model)
         state = checkpoint.training_state()
         self.optimizer.load_state_dict(state["optimizer"])
