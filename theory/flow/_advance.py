@@ -175,7 +175,9 @@ def accept(state, r, A, tableau, control, error, tolerance_x):
     lowest = 0.0
     for c in range(n):
         mass += state.nodes[r, s - 1, c]
-        lowest = min(lowest, state.nodes[r, s - 1, c])
+    for j in range(s):
+        for c in range(n):
+            lowest = min(lowest, state.nodes[r, j, c])
     for c in range(state.u.shape[1]):
         acc = 0.0
         for k in range(s):

@@ -45,11 +45,16 @@ def tableau(s: int) -> Tableau:
     difference[s], difference[s - 1] = 1.0, -1.0
     nodes = 0.5 * (np.sort(np.polynomial.legendre.legroots(difference)) + 1.0)
     nodes[-1] = 1.0
-    power = np.arange(1, s + 1)
-    vandermonde = nodes[:, None] ** (power - 1)
-    # Σ_k a_jk c_k^{q−1} = c_j^q / q for q = 1 … s
-    a = (nodes[:, None] ** power / power) @ np.linalg.inv(vandermonde)
-    a_inverse = np.asarray(np.linalg.inv(a), np.float64)
+    points = np.concatenate([[0.0], nodes])
+    gaps = points[:, None] - points[None, :] + np.eye(s + 1)
+    barycentric = 1.0 / gaps.prod(1)
+    # Z = (a ⊗ I) h F inverted: a⁻¹ differentiates the polynomial through (0, 0) and (c_j, Z_j) at the nodes
+    # (Berrut & Trefethen, SIAM Review 46, 2004, sec. 9.3)
+    derivative = barycentric[None, :] / barycentric[:, None] / gaps
+    np.fill_diagonal(derivative, 0.0)
+    np.fill_diagonal(derivative, -derivative.sum(1))
+    a_inverse = np.asarray(derivative[1:, 1:], np.float64)
+    last_row = np.asarray(np.linalg.solve(a_inverse.T, np.eye(s)[-1]), np.float64)
     eigen = np.linalg.eig(a_inverse)
     values, T = np.asarray(eigen.eigenvalues, np.complex128), np.asarray(eigen.eigenvectors, np.complex128)
     T_inverse = np.linalg.inv(T)
@@ -58,12 +63,11 @@ def tableau(s: int) -> Tableau:
     # eig may return the real eigenvector with any phase
     phase = T[np.argmax(np.abs(T[:, real])), real]
     mu = float(values[real].real)
+    power = np.arange(1, s + 1)
     right = 1.0 / power
     right[0] -= 1.0 / mu
-    b_hat = np.linalg.solve(vandermonde.T, right)
-    error_weights = mu * (a_inverse.T @ (b_hat - a[-1]))
-    points = np.concatenate([[0.0], nodes])
-    gaps = points[:, None] - points[None, :] + np.eye(s + 1)
+    b_hat = np.linalg.solve((nodes[:, None] ** (power - 1)).T, right)
+    error_weights = mu * (a_inverse.T @ (b_hat - last_row))
     return Tableau(
         nodes=nodes,
         a_inverse=np.ascontiguousarray(a_inverse),
@@ -74,5 +78,5 @@ def tableau(s: int) -> Tableau:
         to_complex=np.asarray(np.stack([T_inverse[pairs].real, T_inverse[pairs].imag]), np.float64),
         from_complex=2.0 * np.stack([T.T[pairs].real, T.T[pairs].imag]),
         error_weights=error_weights,
-        barycentric=1.0 / gaps.prod(1),
+        barycentric=barycentric,
     )

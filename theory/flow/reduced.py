@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from theory.errors import NumericalError, Status
 from theory.fast_slow import FastSlowSystem
+from theory.flow.explicit import integrate_explicit
 from theory.flow.layer_shift import layer_shift
 from theory.flow.problem import check_float64, check_simplex, check_times
 from theory.flow.trajectory import Stats
@@ -46,7 +47,7 @@ class ReducedTrajectory:
 
 
 def reduced_flow(
-    system: FastSlowSystem,
+    system: Any,
     y0: Any,
     t: Any,
     *,
@@ -100,8 +101,12 @@ def reduced_flow(
         def manifold(y: Tensor) -> Tensor:
             return stationary_distribution(system.A(y)) + eps[..., None] * first_order(system, y)
 
-    y, evaluations = _integrate(lambda y: system.g(manifold(y), y), start, times, rtol, atol)
-    y = y.movedim(0, -2)
+    path = integrate_explicit(lambda y: system.g(manifold(y), y), start, times, rtol=rtol, atol=atol, method="dopri8")
+    y = path.values.movedim(0, -2)
+    finite = torch.isfinite(y.detach())
+    if not bool(finite.all()):
+        first = float(times[int((~finite).movedim(-2, 0).flatten(1).any(1).nonzero()[0])])
+        raise NumericalError(f"the reduced flow is not finite at t = {first:.6g}: check g near the last good y")
     x = torch.stack([manifold(y[..., k, :]) for k in range(len(times))], -2)
     inside = bool(system.inside(y.detach()).all())
     return ReducedTrajectory(
@@ -110,28 +115,5 @@ def reduced_flow(
         y=y,
         order=order,
         status=Status.SUCCESS if inside else Status.LEFT_DOMAIN,
-        stats=Stats(evaluations, evaluations // 6, 0, time.perf_counter() - start_clock, "dopri5"),
+        stats=Stats(path.evaluations, path.steps, path.refused, time.perf_counter() - start_clock, "dopri8"),
     )
-
-
-def _integrate(field: Any, start: Tensor, times: Tensor, rtol: float, atol: float) -> tuple[Tensor, int]:
-    from torchdiffeq import odeint
-
-    evaluations = 0
-
-    def rhs(_t: Tensor, y: Tensor) -> Tensor:
-        nonlocal evaluations
-        evaluations += 1
-        return field(y)
-
-    # the largest error of the batch decides, not its mean; and the interpolant of this pair is of lower order than its
-    # steps, so that steps end at the output times
-    options = {"norm": lambda error: error.abs().max(), "step_t": times[1:], "max_num_steps": 100_000}
-    try:
-        y = cast(Tensor, odeint(rhs, start, times, rtol=rtol, atol=atol, method="dopri5", options=options))
-    except AssertionError as error:  # torchdiffeq reports step underflow and the step limit in this way
-        raise NumericalError(f"the reduced flow could not be integrated: {error}") from error
-    if not bool(torch.isfinite(y).all()):
-        first = float(times[int((~torch.isfinite(y.detach())).flatten(1).any(1).nonzero()[0])])
-        raise NumericalError(f"the reduced flow is not finite at t = {first:.6g}: check g near the last good y")
-    return y, evaluations

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from theory.errors import SimulationError, Status
-from theory.fast_slow import FastSlowSystem
 from theory.flow import methods
 from theory.flow.problem import Problem, pose
 from theory.flow.trajectory import Stats, Trajectory
@@ -29,7 +28,7 @@ def list_methods() -> list[str]:
 
 
 def simulate(
-    system: FastSlowSystem,
+    system: Any,
     x0: Any,
     y0: Any,
     t: Any,

@@ -32,6 +32,8 @@ def integrate(problem: Problem) -> Solution:
         statuses.append(status)
         evaluations += evaluated
         steps += taken
+    system, reached = problem.system, torch.isfinite(values).all(-1)
+    system.check_at(values[reached][:, system.n_states :])  # the right-hand side would hide a wrong column sum
     return Solution(values, statuses, end, evaluations, steps, 0)
 
 
