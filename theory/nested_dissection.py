@@ -7,7 +7,8 @@ O(n^{3/2}) operations and O(n log n) storage, against n² and n^{3/2} for a band
 
 No geometry is asked for: the separators are level sets of the graph distance from a peripheral state (George and Liu,
 *SIAM J. Numer. Anal.* 15, 1978), since no edge joins a distance below l to one above l. Those of its states that touch
-one side only are given to that side. A part without a useful level set (an expander) is eliminated by rising degree.
+one side only are given to that side. A part without a small level set (an expander) is left to minimum degree, or, if
+too large for that, goes by rising degree.
 
 Graphs are undirected, in compressed form (indptr[n + 1], indices) of int32, without loops.
 """
@@ -19,9 +20,12 @@ from typing import no_type_check
 import numpy as np
 
 from theory.compiled import compiled
+from theory.minimum_degree import minimum_degree
 
 LEAF = 8  # a part of so few states is not dissected; the cost is flat between 4 and 12
 LOPSIDED = 0.02  # a cut that leaves less than this share on one side is no cut
+WIDE = 0.15  # a level with more than this share of a part is no small separator
+LARGE = 8192  # minimum degree would take 10 MB and a second here
 HUB = 10.0  # a state with more than HUB √n neighbours comes last: it would shorten every distance
 
 
@@ -60,6 +64,7 @@ def nested_dissection(indptr, indices):
     level = np.empty(n, np.int32)
     queue = np.empty(n, np.int32)
     seen = np.zeros(n, np.int32)
+    place = np.full(n, -1, np.int32)
     first, last = [0], [np.count_nonzero(part == 0)]
     parts, sweep = 1, 0
     while len(first) > 0:
@@ -90,7 +95,10 @@ def nested_dissection(indptr, indices):
                     last.append(lo + reached)
             order[lo:hi] = queue[:size]
             continue
-        cut = _best_level(level, queue, size)
+        cut, width = _best_level(level, queue, size)
+        if size <= LARGE and (cut < 0 or width > WIDE * size):
+            minimum_degree(indptr, indices, place, order[lo:hi])
+            continue
         if cut < 0:
             _by_degree(indptr, order[lo:hi])
             continue
@@ -145,17 +153,17 @@ def _distances(indptr, indices, root, part, level, seen, sweep, queue, start):
 @compiled
 @no_type_check
 def _best_level(level, queue, size):
-    """The level with the fewest states for the share that it cuts off, or -1."""
-    best, cut, start = np.inf, -1, 0
+    """The level with the fewest states for the share that it cuts off, or -1, and how many states it has."""
+    best, cut, width, start = np.inf, -1, 0, 0
     while start < size:
         ell, stop = level[queue[start]], start
         while stop < size and level[queue[stop]] == ell:
             stop += 1
         smaller = min(start, size - stop)
         if smaller > LOPSIDED * size and (stop - start) / smaller < best:
-            best, cut = (stop - start) / smaller, ell
+            best, cut, width = (stop - start) / smaller, ell, stop - start
         start = stop
-    return cut
+    return cut, width
 
 
 @compiled
