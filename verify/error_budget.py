@@ -1,7 +1,8 @@
 """The error budget of one learned φ_θ: how far it is from p_st, why, what theory says, and what is proven.
 
 gap = TV(φ_θ, p_st) splits into a pooling part TV(x̄, p_st), which theory predicts and which is proportional to ε, and a
-learning part TV(φ_θ, x̄), which is the optimiser's. Everything is a mean over fresh test points, never training points.
+learning part TV(φ_θ, x̄), which is the optimiser's (and, from sampled states, the sampling noise that φ_θ has kept).
+Everything is a mean over fresh test points, never training points.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ def budget(theory: FastSlowSystem, fit: Fit, test: Observation, period: int, flo
     p = stationary_distribution(A)
     with torch.no_grad():
         q = fit.phi_theta(test.y)
+    pooled = test.x if test.mean is None else test.mean
     gap = total_variation(q, p)
     bound = certificate(A, q)
     gap_tv = float(gap.mean())
@@ -64,8 +66,8 @@ def budget(theory: FastSlowSystem, fit: Fit, test: Observation, period: int, flo
         epsilon=1.0 / period,
         gap_tv=gap_tv,
         predicted_tv=_mean_tv_of(test.leading_term(theory)),
-        pooling_tv=float(total_variation(test.x, p).mean()),
-        learning_tv=float(total_variation(q, test.x).mean()),
+        pooling_tv=float(total_variation(pooled, p).mean()),
+        learning_tv=float(total_variation(q, pooled).mean()),
         certificate_tv=float(bound.mean()),
         floor_limited=floor_limited(gap_tv, floor),
         pre_asymptotic=not test.settled,

@@ -33,6 +33,7 @@ class Observation:
     rounding: system -> the TV that arithmetic alone (rounding, the integrator's tolerance) may add at these points.
     settled: whether the start value is forgotten at every point; `why_not` says what is missing.
     notes: what a reader should know (trajectories set aside, …). sampling_tv: expected TV of sampling, 0 if noise-free.
+    mean[k, n]: what x would be without sampling noise; None where x has none.
     seen_as: what exact probability vectors [k, n] would be seen as here: themselves, or frequencies of samples.
     has_step: whether the step h of the token clock has a meaning for these pairs.
     """
@@ -46,6 +47,7 @@ class Observation:
     why_not: str = ""
     notes: list[str] = field(default_factory=list)
     sampling_tv: float = 0.0
+    mean: Tensor | None = None
     seen_as: Callable[[Tensor], Tensor] = _unchanged
     has_step: bool = True
 

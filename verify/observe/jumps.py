@@ -132,7 +132,7 @@ def observe(
         return _multinomial(p, pairs.tokens, seed).to(p) / pairs.tokens
 
     return dataclasses.replace(
-        exact, x=pairs.frequencies, sampling_tv=noise, seen_as=seen_as, notes=[*exact.notes, note]
+        exact, x=pairs.frequencies, mean=exact.x, sampling_tv=noise, seen_as=seen_as, notes=[*exact.notes, note]
     )
 
 
