@@ -40,6 +40,10 @@ def read_run(run: str | Path) -> dict[str, Any]:
         stored = json.loads(path.read_text())
         if stored.pop("format") != _FORMAT:
             raise ValueError("its format is not that of a run")
+        FastSlowConfig.from_dict(stored["model"])
+        TrainConfig.from_dict(stored["training"])
+        if not stored["data"].keys() >= {"corpus", "bpe", "sha256"}:
+            raise ValueError("it does not say what the data are")
         return stored
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{path} does not describe a run ({error}); pass the folder of a run") from None

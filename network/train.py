@@ -133,15 +133,15 @@ def _report(result: Any, as_json: bool) -> None:
         evaluation = {"step": last.step, **last.to_dict()} if last else None
         print(json.dumps({**values, "tokens_per_second": speed, "evaluation": evaluation}, allow_nan=False))  # noqa: T201
         return
-    lines = [
-        f"{'stopped after' if result.stopped else 'trained on'} {result.tokens:,} tokens in {result.seconds:.1f} s"
-    ]
+    verb = "stopped after" if result.stopped else "trained on"
+    lines = [f"{verb} {result.tokens:,} tokens in {result.seconds:.1f} s"]
     if last is not None:
         lines.append(f"validation loss {last.validation_loss:.4f} nats per token")
         if last.closed_gate_loss is not None:
-            lines.append(
-                f"  with the gate closed {last.closed_gate_loss:.4f}, signal / stream {last.feedback_ratio:.2e}"
-            )
+            lines += [
+                f"  with the gate closed {last.closed_gate_loss:.4f}",
+                f"  signal / stream {last.feedback_ratio:.2e}",
+            ]
         lines += [f"  |{name}| {value:.2e}" for name, value in last.gates.items()]
     print("\n".join([*lines, f"run folder {result.run}"]))  # noqa: T201
 

@@ -32,4 +32,4 @@ def small_model():
 
 @pytest.fixture
 def small_training():
-    return TrainConfig(tokens=4 * 32 * 24, evaluations=2, eval_tokens=512, checkpoint_every=7)
+    return TrainConfig(tokens=4 * 32 * 24, learning_rate=3e-3, evaluations=2, eval_tokens=512, checkpoint_every=7)
