@@ -5,7 +5,7 @@ width 4d with GELU, no biases. The slow path is built from the same blocks at th
 
 Weights are drawn from N(0, 1/fan-in), those of the two maps that write to the stream divided by √(2 · depth). The tied
 embedding follows the same rule: with an embedding far smaller than the blocks' first updates (nanoGPT's 0.02 at d = 64)
-the tokens drown, which costs 0.17 nats per byte after 500,000 tokens.
+the tokens drown, which costs 0.19 nats per byte after 500,000 tokens (one seed, learning rate 0.01).
 """
 
 from __future__ import annotations
