@@ -42,9 +42,8 @@ def solve_sum_zero(A: Tensor, v: Tensor, p: Tensor | None = None) -> Tensor:
     By LU factors and not `torch.linalg.solve`, whose second forward derivative is silently wrong (PyTorch issue
     192540).
     """
-    if p is None:
-        p = stationary_distribution(A)
-    factors, pivots = torch.linalg.lu_factor(A - _rate(A) * p[..., :, None])
+    stationary: Tensor = stationary_distribution(A) if p is None else p
+    factors, pivots = torch.linalg.lu_factor(A - _rate(A) * stationary[..., :, None])
     return torch.linalg.lu_solve(factors, pivots, v[..., :, None])[..., 0]
 
 

@@ -10,12 +10,13 @@ import math
 
 import numpy as np
 
-from theory.gth_kernels import compiled, root_state
+from theory.compiled import summed
+from theory.gth_kernels import root_state
 
 NEVER = -(2**40)  # the exponent reported for a transient state
 
 
-@compiled
+@summed
 def _plus(m, e, a, f):
     """m 2^e + a 2^f for mantissas in [1/2, 1) or zero."""
     if a == 0:
@@ -30,19 +31,19 @@ def _plus(m, e, a, f):
     return (0.5 * m, e + 1) if m >= 1 else (m, e)
 
 
-@compiled
+@summed
 def _times(m, e, a, f):
     m *= a
     return (2.0 * m, e + f - 1) if 0 < m < 0.5 else (m, e + f)
 
 
-@compiled
+@summed
 def _over(m, e, a, f):
     m /= a
     return (0.5 * m, e - f + 1) if m >= 1 else (m, e - f)
 
 
-@compiled
+@summed
 def solve_extended(A, p, exponent):
     """The elimination on numbers m 2^e with an integer e of their own. False where no state is reached by all others.
 

@@ -8,28 +8,16 @@ be written.
 
 from __future__ import annotations
 
-import inspect
-from typing import Any
-
-import numba
 import numpy as np
+
+from theory.compiled import summed
 
 SOLVED, REFUSED, NOT_UNIQUE, OUT_OF_RANGE = 0, 1, 2, 3
 TINY, HUGE = 2.0**-960, 2.0**960  # between these no product that is lost can matter to what it is added to
 _STRIP = 8  # states taken out between two updates of what is left
 
 
-def compiled(function: Any) -> Any:
-    """`function` compiled by numba, without the GIL; only sums may be reassociated and products fused into them."""
-    plain = inspect.unwrap(function)  # a run-time type checker's wrapper has no bytecode to compile
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc"}}
-    try:
-        return numba.njit(cache=True, **options)(plain)
-    except RuntimeError:  # no writable place for a cache
-        return numba.njit(**options)(plain)
-
-
-@compiled
+@summed
 def root_state(A):
     """A state that all others reach (then A has one recurrent class), or -1."""
     n = A.shape[0]
@@ -57,7 +45,7 @@ def root_state(A):
     return root if seen.all() else -1
 
 
-@compiled
+@summed
 def prepare(A, tolerance, W, exit_rate):
     """Check one generator and write its jump chain to W: (how it stands, root, whether underflow must be watched)."""
     n = A.shape[0]
@@ -90,6 +78,8 @@ def prepare(A, tolerance, W, exit_rate):
             for j in range(n):
                 if i != j and A[i, j] < 0:
                     return REFUSED, 0, True
+                # a rate that is lost, or has lost digits, beside the exit rate of its column
+                ranged &= i == j or A[i, j] == 0 or W[i, j] >= TINY
         root = root_state(A)
         if root < 0:
             return NOT_UNIQUE, 0, True
@@ -101,7 +91,7 @@ def prepare(A, tolerance, W, exit_rate):
     return (SOLVED if ranged else OUT_OF_RANGE), root, small > 0
 
 
-@compiled
+@summed
 def transpose_columns(W, begin, end, U):
     """U[k - begin, i] = W[i, k] for i < k, begin <= k < end."""
     for i in range(end):
@@ -109,7 +99,7 @@ def transpose_columns(W, begin, end, U):
             U[k - begin, i] = W[i, k]
 
 
-@compiled
+@summed
 def _spread(W, U, begin, start):
     """Rows and columns begin, …, start-1 receive what jumps through the _STRIP = 8 states from `start` on."""
     k = start - begin
@@ -130,7 +120,7 @@ def _spread(W, U, begin, start):
             )
 
 
-@compiled
+@summed
 def eliminate(W, U, S, begin, end, watch):
     """Take out states end-1, …, begin; W[:begin, :begin] is left as it was. False where a product may have underflowed.
 
@@ -170,7 +160,7 @@ def eliminate(W, U, S, begin, end, watch):
     return True
 
 
-@compiled
+@summed
 def substitute(W, S, exit_rate, root, p):
     """Put the states back; False where an entry left the range in which no term can have been lost."""
     n = S.shape[0]
@@ -199,7 +189,7 @@ def substitute(W, S, exit_rate, root, p):
     return True
 
 
-@compiled
+@summed
 def solve_each(A, tolerance, p, status):
     """One matrix after the other; elements already marked SOLVED are left alone."""
     n = A.shape[-1]

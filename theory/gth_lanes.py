@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from theory.gth_kernels import HUGE, SOLVED, TINY, compiled
+from theory.compiled import summed
+from theory.gth_kernels import HUGE, SOLVED, TINY
 
 
-@compiled
+@summed
 def solve_together(A, tolerance, p, status, lanes):
     """`lanes` matrices at a time, at most as many as there are; SOLVED where all rates are positive and in range.
 

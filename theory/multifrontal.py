@@ -18,25 +18,14 @@ from __future__ import annotations
 
 from typing import Any, no_type_check
 
-import numba
 import numpy as np
 
+from theory.compiled import fused
 from theory.elimination_tree import Fronts
 
 PANEL, TILE = 32, 128  # a panel of U over one tile is 32 kB, a first-level cache
 DIRECT = 40  # a front of so few states is eliminated state by state
 HUGE = 2.0**300
-
-
-def _fused(function: Any) -> Any:
-    """Compiled as by `theory.compiled`, and a product followed by a sum may be one rounding (twice as fast)."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError as error:
-        if "no locator available" not in str(error):
-            raise
-        return numba.njit(**options)(function)
 
 
 def eliminate(columns: Any, rows: Any, plan: Fronts) -> tuple[np.ndarray, np.ndarray]:
@@ -58,7 +47,7 @@ def eliminate(columns: Any, rows: Any, plan: Fronts) -> tuple[np.ndarray, np.nda
     return x, s
 
 
-@_fused
+@fused
 @no_type_check
 def _eliminate(columns, rows, plan, exit_rate):
     """The rates into each state from the later ones, U, front by front; fills exit_rate[k] = s_k."""
@@ -106,7 +95,7 @@ def _eliminate(columns, rows, plan, exit_rate):
     return U
 
 
-@_fused
+@fused
 @no_type_check
 def _assemble(columns, rows, order, position, begin, end, local, F):
     col_ptr, col_index, col_rate = columns
@@ -124,7 +113,7 @@ def _assemble(columns, rows, order, position, begin, end, local, F):
                 F[a, local[j]] = row_rate[e]
 
 
-@_fused
+@fused
 @no_type_check
 def _add_remainder(stack, at, kept, local, F):
     r = len(kept)
@@ -134,7 +123,7 @@ def _add_remainder(stack, at, kept, local, F):
             row[local[kept[b]]] += stack[at + a * r + b]
 
 
-@_fused
+@fused
 @no_type_check
 def _state_by_state(F, pivots, exit_rate):
     m = len(F)
@@ -150,7 +139,7 @@ def _state_by_state(F, pivots, exit_rate):
                     F[i, j] += share * F[k, j]
 
 
-@_fused
+@fused
 @no_type_check
 def _by_panels(F, pivots, exit_rate, L, tile):
     """L[i, k - k0] becomes A_ik / s_k, the share of k's jumps that go to i."""
@@ -183,7 +172,7 @@ def _by_panels(F, pivots, exit_rate, L, tile):
         _add_product(F, k0, k1, L, width, tile)
 
 
-@_fused
+@fused
 @no_type_check
 def _add_product(F, k0, k1, L, width, tile):
     """F[k1:, k1:] += L[k1:, :k1 - k0] @ F[k0:k1, k1:].
@@ -209,7 +198,7 @@ def _add_product(F, k0, k1, L, width, tile):
                     )
 
 
-@_fused
+@fused
 @no_type_check
 def _back_substitute(first, start, states, exit_rate, U):
     """x in the order of elimination; all of it is scaled down whenever an entry would pass HUGE."""

@@ -30,6 +30,7 @@ OKABE_ITO = {
     "vermilion": "#D55E00",
     "purple": "#CC79A7",
 }
+LOWEST = 1e-17  # nothing below rounding is worth an axis
 STYLE: Any = {
     "font.size": 9.0,
     "axes.titlesize": 9.0,
@@ -125,9 +126,9 @@ def _gap_panel(panel: Axes, result: ManifoldGap, *, detailed: bool) -> None:
             )
     panel.set_xscale("log")
     panel.set_yscale("log")
-    values = [v for row in rows for v in (row.gap_tv, row.predicted_tv) if v > 0]
-    top = 4.0 * max(values, default=1.0)
-    bottom = min(min(values, default=1e-16), max(result.floor_tv, 1e-17)) / 6.0
+    values = [v for row in rows for v in (row.gap_tv, row.predicted_tv) if v > LOWEST]
+    bottom = min(min(values, default=1e-15), max(result.floor_tv, LOWEST)) / 6.0
+    top = min(4.0 * max(values, default=1.0), 3.0)  # a total variation is at most 1; a prediction beyond that is none
     panel.set_ylim(bottom, max(top, 10.0 * bottom))
     panel.fill_between(
         [min(eps) / 1.6, max(eps) * 1.6],

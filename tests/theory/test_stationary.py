@@ -1,5 +1,6 @@
 """The public p_st: its identity as a property of random generators, kinds of input, and what is refused."""
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -158,19 +159,41 @@ def test_what_is_no_generator_is_refused(A):
 
 
 def test_kernels_do_without_a_cache_folder(monkeypatch):
-    import numba
+    from theory import compiled
 
-    from theory.gth_kernels import compiled
-
-    compile_at = numba.njit
+    compile_at = compiled.njit
 
     def nowhere_to_write(*args, **options):
         if options.get("cache"):
             raise RuntimeError("cannot cache function: no locator available")
         return compile_at(*args, **options)
 
-    monkeypatch.setattr(numba, "njit", nowhere_to_write)
-    assert compiled(lambda x: x + 1)(2) == 3
+    monkeypatch.setattr(compiled, "njit", nowhere_to_write)
+    assert compiled.compiled(lambda x: x + 1)(2) == 3
+
+
+@pytest.mark.parametrize("seed", [196, 1101, 1557])
+def test_a_rate_lost_beside_its_exit_rate_is_not_lost_in_p(seed):
+    """Rates of 1e±300 in one column: the jump probability underflows, p need not."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(2, 14))
+    scale = float(rng.choice([1, 10, 50, 100, 150, 300]))
+    linked = rng.random((n, n)) < rng.choice([0.1, 0.3, 1])
+    ring = rng.permutation(n)
+    linked[np.roll(ring, -1), ring] = True
+    np.fill_diagonal(linked, False)
+    rates = np.where(linked, 10 ** rng.uniform(-scale, scale, (n, n)), 0.0)
+    with mpmath.workdps(700):
+        exact = mpmath.matrix(rates.tolist())
+        for j in range(n):
+            exact[j, j] = -mpmath.fsum(exact[i, j] for i in range(n))
+        for j in range(n):
+            exact[n - 1, j] = 1
+        p = mpmath.lu_solve(exact, mpmath.matrix([0] * (n - 1) + [1]))
+        reference = np.array([float(v) for v in p])
+    ours = stationary_distribution(rates - np.diag(rates.sum(0)))
+    normal = reference > 1e-300
+    assert np.abs(ours[normal] / reference[normal] - 1).max() < 1e-13
 
 
 def test_repeated_solves_leave_the_input_alone():
