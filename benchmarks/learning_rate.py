@@ -14,6 +14,7 @@ import statistics
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 RESULTS = Path(__file__).parent / "results" / "learning_rate.json"
 
@@ -46,7 +47,7 @@ def main() -> int:
     stored = json.loads(RESULTS.read_text()) if RESULTS.exists() and not options.fresh else {}
     cells = stored["cells"] if stored.get("setting") == setting else []
 
-    def summary() -> list[dict[str, object]]:
+    def summary() -> list[dict[str, Any]]:
         rates = sorted({cell["learning_rate"] for cell in cells})
         rows = []
         for rate in rates:
