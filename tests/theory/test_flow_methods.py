@@ -9,6 +9,7 @@ from scipy.integrate import solve_ivp
 import theory
 from theory.errors import Status
 from theory.flow import list_methods
+from theory.flow.methods import collocation
 
 T = torch.tensor([0.0, 1e-3, 0.01, 0.1, 0.5, 1.0, 2.0], dtype=torch.float64)
 STIFF = ["collocation", "rodas5p", "lsoda"]
@@ -128,6 +129,15 @@ def test_a_batch_gives_what_its_trajectories_give_alone(method):
         assert alone.x.shape == (len(T), system.n_states)
         assert (together.x[i] - alone.x).abs().max() < 1e-6
         assert (together.y[i] - alone.y).abs().max() < 1e-6
+
+
+def test_a_large_batch_is_evaluated_in_parts(monkeypatch):
+    system = theory.get_system("driven_cycle")
+    x0, y0 = spike_start(system, 7)
+    whole = theory.simulate(system, x0, y0, T, 1e-3)
+    monkeypatch.setattr(collocation, "_MOST_NUMBERS", 2 * 5 * 25)
+    parts = theory.simulate(system, x0, y0, T, 1e-3)
+    assert (parts.x - whole.x).abs().max() < 1e-6 and (parts.y - whole.y).abs().max() < 1e-6
 
 
 def test_batches_broadcast_and_keep_their_shape():

@@ -31,6 +31,7 @@ _ERROR_FACTOR = 0.1
 _GROWTH = 8.0
 _INNER_ITERATIONS = 6
 _CALLS_BETWEEN_DERIVATIVES = 8
+_MOST_NUMBERS = 4_194_304  # entries of A evaluated in one call, so that a large batch does not exhaust the memory
 
 
 def integrate(problem: Problem) -> Solution:
@@ -56,15 +57,18 @@ def integrate(problem: Problem) -> Solution:
         high=system.high.numpy(),
     )
     rows = np.arange(b)
+    share = max(1, _MOST_NUMBERS // (s * n * n))
     calls = 0
     timed_out = False
     with torch.no_grad():
         while len(rows):
-            X, Y = np.empty((len(rows), s, n)), np.empty((len(rows), s, m))
-            kernel.gather(rows, state.nodes, X, Y)
-            y = torch.from_numpy(Y)
-            A, g = system.A(y), system.g(torch.from_numpy(X), y)
-            kernel.advance(rows, _array(A), _array(g), state, radau, control)
+            for first in range(0, len(rows), share):
+                some = rows[first : first + share]
+                X, Y = np.empty((len(some), s, n)), np.empty((len(some), s, m))
+                kernel.gather(some, state.nodes, X, Y)
+                y = torch.from_numpy(Y)
+                A, g = system.A(y), system.g(torch.from_numpy(X), y)
+                kernel.advance(some, _array(A), _array(g), state, radau, control)
             rows = rows[state.code[rows] == kernel.RUNNING]
             calls += 1
             if calls >= _CALLS_BETWEEN_DERIVATIVES and len(rows) and state.stale[rows].any():
