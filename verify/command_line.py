@@ -18,6 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
+from network.atomic import write_atomic
+
 USAGE, NUMERICAL, INTERRUPTED = 2, 3, 130
 
 
@@ -133,18 +135,7 @@ def strict_json(value: Any) -> str:
 
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write by a temporary file and a rename: a reader, or a second run, never sees half a file."""
-    data = content.encode() if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomic(path, content.encode() if isinstance(content, str) else content)
 
 
 def _finite(value: Any) -> Any:

@@ -350,17 +350,20 @@ def _command(arguments: Any, names: list[str]) -> int:
             phi_theta=phi,
             progress=True,
         )
-        results.append(result)
-        if not arguments.json:
-            print(gap_table(result) + "\n")  # noqa: T201
+        if result.rows:
+            results.append(result)
+            if not arguments.json:
+                print(gap_table(result) + "\n")  # noqa: T201
         if result.interrupted:
             break
+    if not results:
+        raise KeyboardInterrupt
     written = _write(results, out, as_list=arguments.system == "all")
     if arguments.json:
         print(_json(results, as_list=arguments.system == "all"))  # noqa: T201
     else:
         print(f"figure: {written}")  # noqa: T201
-    if results[-1].interrupted:
+    if result.interrupted:
         raise KeyboardInterrupt
     return exit_code(result.verdict for result in results)
 

@@ -211,11 +211,19 @@ def test_interrupted_keeps_what_is_finished_and_exits_130(tmp_path, capsys, monk
     assert data["verdict"] == "INCONCLUSIVE" and "interrupted after 1 of 3 periods" in data["reason"]
 
 
-def test_ctrl_c_before_the_first_row_exits_130_quietly(tmp_path, capsys, monkeypatch):
-    def stop(*_, **__):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("good_calls", [0, 2])
+def test_ctrl_c_before_the_first_row_exits_130_quietly(good_calls, tmp_path, capsys, monkeypatch):
+    from verify.observe import clock
 
-    monkeypatch.setattr("verify.observe.clock.observe", stop)
+    original, calls = clock.observe, []
+
+    def stop(*arguments, **options):
+        calls.append(1)
+        if len(calls) > good_calls:
+            raise KeyboardInterrupt
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(clock, "observe", stop)
     assert main([*FAST, "--out", str(tmp_path)]) == 130
     assert "Traceback" not in capsys.readouterr().err
 
