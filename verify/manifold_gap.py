@@ -336,6 +336,7 @@ def _command(arguments: Any, names: list[str]) -> int:
     systems = _load_systems(arguments.system, names)
     phi = _load_phi_theta(arguments.phi_theta, systems[0], device) if arguments.phi_theta else None
     results: list[ManifoldGap] = []
+    interrupted = False
     for system in systems:
         result = measure(
             system,
@@ -355,6 +356,7 @@ def _command(arguments: Any, names: list[str]) -> int:
             if not arguments.json:
                 print(gap_table(result) + "\n")  # noqa: T201
         if result.interrupted:
+            interrupted = True
             break
     if not results:
         raise KeyboardInterrupt
@@ -363,7 +365,7 @@ def _command(arguments: Any, names: list[str]) -> int:
         print(_json(results, as_list=arguments.system == "all"))  # noqa: T201
     else:
         print(f"figure: {written}")  # noqa: T201
-    if result.interrupted:
+    if interrupted:
         raise KeyboardInterrupt
     return exit_code(result.verdict for result in results)
 
