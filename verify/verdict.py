@@ -1,9 +1,20 @@
-"""The words that a measurement may end in, and what each means for the exit code of a command."""
+"""The words that a measurement may end in, one vocabulary for each kind of claim, and what they mean for exit codes.
+
+A claim's tag decides which vocabulary its outcome is typed with: an exact claim cannot say INCONCLUSIVE, and a
+heuristic or empirical one has no word HOLDS to say.
+"""
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
+
+
+class ExactVerdict(enum.StrEnum):
+    """How an exact check ends: within rounding, or not."""
+
+    HOLDS = "HOLDS"
+    VIOLATED = "VIOLATED"
 
 
 class Verdict(enum.StrEnum):
@@ -12,6 +23,23 @@ class Verdict(enum.StrEnum):
     HOLDS = "HOLDS"
     VIOLATED = "VIOLATED"
     INCONCLUSIVE = "INCONCLUSIVE"
+
+
+class EmpiricalVerdict(enum.StrEnum):
+    """How a heuristic or empirical comparison ends; evidence for a sentence is never its proof."""
+
+    CONSISTENT = "CONSISTENT"
+    INCONSISTENT = "INCONSISTENT"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+class GapVerdict(enum.StrEnum):
+    """How the measurement of a departure from theory ends: its size is the result."""
+
+    MEASURED = "MEASURED"
+
+
+ERROR = "ERROR"  # the check raised: no verdict of any vocabulary
 
 
 def exit_code(verdicts: Iterable[Verdict]) -> int:

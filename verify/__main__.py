@@ -1,0 +1,167 @@
+"""Every claim of the paper, measured. `python -m verify`.
+
+Each claim is checked, and ends in the words that its tag allows: exact ones HOLDS or VIOLATED, structural ones also
+INCONCLUSIVE, heuristic and empirical ones CONSISTENT, INCONSISTENT or INCONCLUSIVE, gaps MEASURED. With --mutants each
+check is also run on a deliberately broken input, which it must refute. What is finished is kept under --out and not
+measured again; interrupt and start again at will.
+
+Exit codes: 0 all that must hold holds; 1 an exact or structural claim is VIOLATED; 2 usage or input; 3 a check ended in
+ERROR, an exact or structural claim is INCONCLUSIVE, or a mutant went unnoticed; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from verify.claim import PROFILES, TAGS, Profile
+from verify.command_line import Parser, check_device, check_writable, positive_integers, run, write_whole
+from verify.discovery import BrokenClaim, FoundClaim, discover
+
+if TYPE_CHECKING:
+    from verify.runner import ClaimResult, Report
+
+SEEDS = {"quick": 1, "paper": 5, "scale": 2}
+
+
+def parser() -> Parser:
+    """The command line; building it imports neither torch nor any claim."""
+    p = Parser(prog="python -m verify", description=__doc__)
+    p.add_argument("--list", action="store_true", help="list the claims with tag and statement, and run nothing")
+    p.add_argument("--tag", nargs="+", choices=TAGS, metavar="TAG", help=f"only claims so tagged: {', '.join(TAGS)}")
+    p.add_argument("--claim", nargs="+", metavar="ID", help="only these claims")
+    p.add_argument(
+        "--profile",
+        choices=PROFILES,
+        default="quick",
+        help="quick (minutes, default), paper (trains 500k tokens, half an hour), scale (>= 10M tokens)",
+    )
+    p.add_argument(
+        "--seeds",
+        type=_seeds,
+        metavar="S,S,…",
+        help="of the trained models; other checks draw from the first. Default 0 (quick), 0 … 4 (paper), 0, 1 (scale)",
+    )
+    p.add_argument("--mutants", action="store_true", help="also run each check on its broken input")
+    p.add_argument("--folder", nargs="+", type=Path, default=[], metavar="DIR", help="take the claims in DIR as well")
+    p.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N; default %(default)s")
+    p.add_argument("--scheduler", metavar="ADDRESS", help="run on the Dask cluster of this scheduler")
+    p.add_argument("--jobs", type=_one_integer, metavar="N", help="local processes; default one a core")
+    p.add_argument("--fresh", action="store_true", help="measure again what is finished")
+    p.add_argument("--out", type=Path, default=Path("out/verify"), metavar="DIR", help="default %(default)s")
+    p.add_argument("--json", action="store_true", help="print the JSON on stdout instead of the table")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    p = parser()
+    arguments = p.parse_args(argv)
+    return run(partial(_command, arguments), p.prog)
+
+
+def table(report: Report) -> str:
+    """A line per claim, then the reasons of those that did not simply hold."""
+    with_mutants = any(claim.mutant_refuted is not None for claim in report.claims)
+    rows = [("claim", "tag", "verdict", "measured", "bound", "interval", "cost", *(["mutant"] if with_mutants else []))]
+    rows += [_row(claim, with_mutants) for claim in report.claims]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    for claim in report.claims:
+        if claim.reason:
+            lines.append(f"{claim.id}: {claim.reason}")
+        if claim.mutant_refuted is False:
+            lines.append(f"{claim.id}: its mutant went unnoticed ({claim.mutation}): {claim.mutant_reason}")
+    return "\n".join(lines)
+
+
+def _command(arguments: Any) -> int:
+    found = _selected(arguments)
+    if arguments.list:
+        print("\n".join(_listed(entry) for entry in found))  # noqa: T201
+        return 0
+    out = check_writable(arguments.out)
+    profile = Profile(
+        arguments.profile,
+        tuple(arguments.seeds or range(SEEDS[arguments.profile])),
+        check_device(arguments.device),
+    )
+
+    from verify.runner import run_claims
+
+    report = run_claims(
+        found,
+        profile,
+        folder=out / "cells",
+        mutants=arguments.mutants,
+        scheduler=arguments.scheduler,
+        jobs=arguments.jobs,
+        fresh=arguments.fresh,
+        progress=True,
+        finished=lambda so_far: write_whole(out / "claims.json", so_far.to_json() + "\n"),
+    )
+    write_whole(out / "claims.json", report.to_json() + "\n")
+    resumed = sum(claim.resumed for claim in report.claims)
+    if resumed:
+        note = f"{resumed} of {len(report.claims)} claims had been measured before; --fresh measures again"
+        print(note, file=sys.stderr)  # noqa: T201
+    print(report.to_json() if arguments.json else table(report))  # noqa: T201
+    return report.exit_code()
+
+
+def _selected(arguments: Any) -> list[FoundClaim | BrokenClaim]:
+    found = discover(arguments.folder)
+    ids = [entry.id for entry in found]
+    unknown = [name for name in arguments.claim or () if name not in ids]
+    if unknown:
+        raise ValueError(f"unknown claim {unknown[0]!r}; there are {', '.join(ids)}")
+    if arguments.claim:
+        found = [entry for entry in found if entry.id in arguments.claim]
+    if arguments.tag:
+        # A file that cannot be read has no tag: it might be one of those asked for.
+        found = [entry for entry in found if isinstance(entry, BrokenClaim) or entry.claim.tag in arguments.tag]
+    if not found:
+        raise ValueError("no claim is selected; --list shows them")
+    return found
+
+
+def _listed(entry: FoundClaim | BrokenClaim) -> str:
+    if isinstance(entry, BrokenClaim):
+        return f"{entry.id:34} ERROR       {entry.reason}"
+    return f"{entry.id:34} {entry.claim.tag:11} {entry.claim.statement}"
+
+
+def _row(claim: ClaimResult, with_mutants: bool) -> tuple[str, ...]:
+    interval = "" if claim.interval is None else f"[{claim.interval[0]:.4g}, {claim.interval[1]:.4g}]"
+    row = (claim.id, claim.tag, claim.verdict, _number(claim.measured), _number(claim.bound), interval)
+    noticed = {None: "not run", True: "refuted", False: "UNNOTICED"}[claim.mutant_refuted]
+    return (*row, f"{claim.seconds:.1f} s", *([noticed] if with_mutants else []))
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        seeds = [int(word) for word in text.replace(",", " ").split()]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of integers such as 0,1,2") from None
+    if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
+        raise argparse.ArgumentTypeError(f"{text!r} must hold different integers >= 0")
+    return seeds
+
+
+def _one_integer(text: str) -> int:
+    values = positive_integers(text)
+    if len(values) != 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be one integer >= 1")
+    return values[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

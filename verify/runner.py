@@ -1,0 +1,261 @@
+"""Run claims as cells and gather what they found: `run_claims` is what `python -m verify` calls.
+
+Each check, and with `mutants` each mutant, is a cell of its own (verify.cells): they run side by side, a finished one
+is kept, and one that raises is the ERROR of its claim alone. The key of a cell holds the fingerprint of the code, the
+versions and the processor: a result is reused only where it would be measured again. Claims about trained models name
+the models they need as further cells, which other claims and studies share.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from verify.cells import Cell, CellResult, run_cells, source_fingerprint
+from verify.claim import TAGS, Claim, Outcome, Profile
+from verify.command_line import strict_json
+from verify.discovery import BUILT_IN, BrokenClaim, FoundClaim, load
+from verify.verdict import ERROR, EmpiricalVerdict, ExactVerdict, GapVerdict, Verdict
+
+VOCABULARY: dict[str, type[enum.StrEnum]] = dict(
+    zip(TAGS, (ExactVerdict, Verdict, EmpiricalVerdict, EmpiricalVerdict, GapVerdict), strict=True)
+)
+MUST_HOLD = ("exact", "structural")
+UNKNOWN_TAG = "unknown"  # of a file that holds no claim
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimResult:
+    """One claim, what its check found, and whether the check refuted its mutant.
+
+    verdict: a word of the tag's vocabulary, or ERROR. quantity: what `measured` is; bound, interval, effect_size,
+    details: see `verify.claim`. mutation: what the mutant breaks; mutant_refuted: whether the check noticed (None: not
+    run); mutant_reason: what it said. seconds: of the check. file: where the claim is defined. resumed: whether the
+    check had been finished by an earlier run. traceback: of an ERROR.
+    """
+
+    id: str
+    tag: str
+    statement: str
+    source: str
+    verdict: str
+    quantity: str = ""
+    measured: float | None = None
+    bound: float | None = None
+    interval: tuple[float, float] | None = None
+    effect_size: float | None = None
+    mutation: str = ""
+    mutant_refuted: bool | None = None
+    mutant_reason: str = ""
+    seconds: float = 0.0
+    reason: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+    file: str = ""
+    resumed: bool = False
+    traceback: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the exit code must not be 0 on its account: violated, an error, or a mutant that went unnoticed."""
+        inconclusive = self.tag in MUST_HOLD and self.verdict == Verdict.INCONCLUSIVE
+        return self.verdict in (Verdict.VIOLATED, ERROR) or inconclusive or self.mutant_refuted is False
+
+    def as_dict(self) -> dict[str, Any]:
+        """The keys of the JSON."""
+        left_out = ("traceback", "resumed")
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in left_out}
+
+
+@dataclass(frozen=True)
+class Report:
+    """All results, in the order of the claims' ids, and what they were made with."""
+
+    claims: tuple[ClaimResult, ...]
+    provenance: dict[str, Any]
+
+    def to_json(self) -> str:
+        """Strict JSON: claims and provenance."""
+        return strict_json({"claims": [claim.as_dict() for claim in self.claims], "provenance": self.provenance})
+
+    def exit_code(self) -> int:
+        """1 if an exact or structural claim is VIOLATED; 3 if one is INCONCLUSIVE, any ended in ERROR, or a mutant went
+        unnoticed; else 0."""
+        if any(c.tag in MUST_HOLD and c.verdict == Verdict.VIOLATED for c in self.claims):
+            return 1
+        return 3 if any(c.failed for c in self.claims) else 0
+
+
+def run_claims(
+    claims: Sequence[FoundClaim | BrokenClaim],
+    profile: Profile,
+    *,
+    folder: Path,
+    mutants: bool = False,
+    scheduler: str | None = None,
+    jobs: int | None = None,
+    fresh: bool = False,
+    progress: bool = False,
+    finished: Callable[[Report], None] | None = None,
+) -> Report:
+    """Check `claims` (and run their mutants, if asked) under `profile`, with finished cells kept in `folder`.
+
+    scheduler, jobs, fresh, progress: see `verify.cells.run_cells`. finished: called with all results so far after each
+    cell. Raises `ValueError` where no claim is given, and as `run_cells` does.
+    """
+    from verify.provenance import provenance
+
+    if not claims:
+        raise ValueError("no claim is selected")
+    made_with = provenance(seed=profile.seed, device=profile.device, profile=profile.name, seeds=list(profile.seeds))
+    roles = ("check", "mutant") if mutants else ("check",)
+    sound = [found for found in claims if isinstance(found, FoundClaim)]
+    own = _claim_cells([found for found in sound if found.claim.cells is None], profile, roles, made_with)
+    training, asked_for = _training_cells([found for found in sound if found.claim.cells is not None], profile)
+    ended: dict[str, CellResult] = {}
+
+    def gathered() -> Report:
+        results = []
+        for found in claims:
+            outcomes = {role: _outcome_of(found, role, profile, own, asked_for, ended) for role in roles}
+            if outcomes["check"] is not None:
+                results.append(_result(found, outcomes["check"], outcomes.get("mutant")))
+        return Report(tuple(results), made_with)
+
+    def keep(result: CellResult) -> None:
+        ended[result.cell.key] = result
+        if finished is not None:
+            finished(gathered())
+
+    options: dict[str, Any] = {"scheduler": scheduler, "jobs": jobs, "fresh": fresh, "progress": progress}
+    run_cells([*own.values(), *training], folder=folder, finished=keep, **options)
+    return gathered()
+
+
+def check_claim(configuration: dict[str, Any]) -> dict[str, Any]:
+    """The work of a cell: run one role of one claim; its outcome as plain data."""
+    file = configuration["file"]
+    found = load(BUILT_IN / f"{configuration['claim']}.py" if file is None else Path(file))
+    if isinstance(found, BrokenClaim):
+        raise ValueError(found.reason)
+    profile = Profile(configuration["profile"], tuple(configuration["seeds"]), configuration["device"])
+    return outcome_as_dict(found.claim.run(configuration["role"], profile))
+
+
+def outcome_as_dict(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as plain data, with its verdict and whether it refutes the claim."""
+    fields = {f.name: getattr(outcome, f.name) for f in dataclasses.fields(outcome)}
+    return fields | {"verdict": str(outcome.verdict), "refuted": outcome.refuted}
+
+
+def _claim_cells(
+    claims: Iterable[FoundClaim], profile: Profile, roles: Sequence[str], made_with: dict[str, Any]
+) -> dict[tuple[str, str], Cell]:
+    code = source_fingerprint("theory", "network", "verify")
+    machine = {key: made_with[key] for key in ("versions", "platform", "processor")}
+    cells = {}
+    for found in claims:
+        built_in = found.file.parent.resolve() == BUILT_IN.resolve()
+        for role in roles:
+            configuration = {
+                "claim": found.id,
+                "file": None if built_in else str(found.file.resolve()),
+                "source": None if built_in else found.file.read_text(encoding="utf-8"),
+                "role": role,
+                "profile": profile.name,
+                "seeds": list(profile.seeds),
+                "device": profile.device,
+                "code": code,
+                "machine": machine | {"device": made_with["device"]},
+            }
+            cells[found.id, role] = Cell(check_claim, configuration, f"{found.id} ({role})")
+    return cells
+
+
+def _training_cells(claims: Iterable[FoundClaim], profile: Profile) -> tuple[list[Cell], dict[str, list[Cell]]]:
+    """All cells that the claims ask for, and those of each claim."""
+    asked_for = {found.id: found.claim.cells(profile) for found in claims if found.claim.cells is not None}
+    unique = {cell.key: cell for cells in asked_for.values() for cell in cells}
+    return list(unique.values()), asked_for
+
+
+def _outcome_of(
+    found: FoundClaim | BrokenClaim,
+    role: str,
+    profile: Profile,
+    own: dict[tuple[str, str], Cell],
+    asked_for: dict[str, list[Cell]],
+    ended: dict[str, CellResult],
+) -> CellResult | None:
+    """What one role of a claim gave; None while it has not ended."""
+    if isinstance(found, BrokenClaim):
+        nothing = Cell(check_claim, {"claim": found.id})
+        return CellResult(nothing, None, 0.0, found.reason) if role == "check" else None
+    if found.id not in asked_for:
+        return ended.get(own[found.id, role].key)
+    cells = asked_for[found.id]
+    if not all(cell.key in ended for cell in cells):
+        return None
+    return _from_training(found.claim, role, profile, [ended[cell.key] for cell in cells])
+
+
+def _from_training(claim: Claim[Any], role: str, profile: Profile, trained: Sequence[CellResult]) -> CellResult:
+    """The outcome of a claim about trained models: statistics of finished cells, cheap enough for this process."""
+    nothing = Cell(check_claim, {"claim": claim.id})
+    seconds = sum(cell.seconds for cell in trained)
+    lost = [cell for cell in trained if cell.failed]
+    if lost and role == "check":
+        reason = f"{len(lost)} of {len(trained)} of its cells failed, first {lost[0].cell.label}: {lost[0].error}"
+        return CellResult(nothing, None, seconds, reason, lost[0].traceback)
+    resumed = bool(trained) and all(cell.resumed for cell in trained)
+    try:
+        results = tuple(cell.result for cell in trained if not cell.failed)
+        outcome = claim.run(role, dataclasses.replace(profile, trained=results))
+    except Exception as error:
+        return CellResult(nothing, None, seconds, f"{type(error).__name__}: {error}")
+    return CellResult(nothing, outcome_as_dict(outcome), seconds, resumed=resumed)
+
+
+def _result(found: FoundClaim | BrokenClaim, check: CellResult, mutant: CellResult | None) -> ClaimResult:
+    if isinstance(found, BrokenClaim):
+        return ClaimResult(
+            id=found.id,
+            tag=UNKNOWN_TAG,
+            statement="",
+            source="",
+            verdict=ERROR,
+            reason=check.error,
+            file=found.file.name,
+        )
+    claim = found.claim
+    told: dict[str, Any] = {
+        "id": claim.id,
+        "tag": claim.tag,
+        "statement": claim.statement,
+        "source": claim.source,
+        "mutation": claim.mutation,
+        "seconds": check.seconds,
+        "file": found.file.name,
+        "resumed": check.resumed,
+    }
+    if mutant is not None:
+        told["mutant_refuted"] = not mutant.failed and bool(mutant.result["refuted"])
+        told["mutant_reason"] = mutant.error or _summary(mutant.result)
+    if check.failed:
+        return ClaimResult(**told, verdict=ERROR, reason=check.error, traceback=check.traceback)
+    fields = dict(check.result)
+    del fields["refuted"]
+    if fields["verdict"] not in list(VOCABULARY[claim.tag]):
+        raise ValueError(f"claim {claim.id} is {claim.tag} and cannot end in {fields['verdict']!r}")
+    if fields["interval"] is not None:
+        fields["interval"] = tuple(fields["interval"])
+    return ClaimResult(**told, **fields)
+
+
+def _summary(outcome: dict[str, Any]) -> str:
+    against = "" if outcome["bound"] is None else f" against {outcome['bound']:.3g}"
+    measured = "nothing finite" if outcome["measured"] is None else f"{outcome['measured']:.3g}"
+    return f"{outcome['verdict']}: {outcome['quantity']} {measured}{against}"
