@@ -169,6 +169,18 @@ def test_error_follows_the_tolerance():
             assert (result.y - fine.y).abs().max() < 5 * rtol
 
 
+@pytest.mark.parametrize("rtol", [1e-6, 1e-9])
+def test_the_worst_of_a_mixed_batch_is_within_ten_tolerances(rtol):
+    queue = theory.get_system("birth_death")
+    x0 = torch.from_numpy(np.random.default_rng(0).dirichlet(np.ones(16), 128))
+    y0, eps = queue.uniform(128, seed=1), 2.0 ** -torch.linspace(4, 16, 128, dtype=torch.float64)
+    times = torch.linspace(0.0, 2.0, 21, dtype=torch.float64)
+    fine = theory.simulate(queue, x0, y0, times, eps, rtol=1e-12, atol=1e-14)
+    result = theory.simulate(queue, x0, y0, times, eps, rtol=rtol, atol=1e-2 * rtol)
+    assert (result.x - fine.x).abs().max() < 10 * rtol
+    assert (result.y - fine.y).abs().max() < 10 * rtol
+
+
 def test_start_time_is_only_a_label():
     system = theory.get_system("two_state")
     x0, y0 = spike_start(system, 2)
