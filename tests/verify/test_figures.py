@@ -38,3 +38,16 @@ def test_saving_is_whole_reproducible_and_leaves_rcparams_alone(result, tmp_path
 
 def test_the_palette_is_okabe_and_ito():
     assert OKABE_ITO["vermilion"] == "#D55E00" and len(OKABE_ITO) == 8
+
+
+def test_a_row_at_the_floor_is_drawn_and_printed_but_not_fitted(monkeypatch):
+    from verify.fits import lbfgs
+    from verify.tables import gap_table
+
+    monkeypatch.setattr(lbfgs, "ITERATIONS", 5)
+    floored = measure("two_state", [64, 1024, 4096], fit="lbfgs")
+    assert all(row.floor_limited and not row.usable for row in floored.rows) and floored.slope is None
+    panel = manifold_gap_figure([floored]).axes[0]
+    drawn = [len(line.get_xdata()) for line in panel.lines if "floor" in str(line.get_label())]
+    assert 3 in drawn
+    assert all(f"{row.period:>7} " in gap_table(floored) for row in floored.rows)

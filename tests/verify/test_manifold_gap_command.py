@@ -236,6 +236,26 @@ def command(*arguments: str, **options) -> subprocess.Popen:
     )  # fmt: skip
 
 
+def test_it_runs_without_git_display_or_network(tmp_path):
+    """An empty PATH, a backend that needs a window, and sockets that refuse to open."""
+    code = (
+        "import socket, sys\n"
+        "def refuse(*_, **__): raise OSError('no network')\n"
+        "socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse\n"
+        "from verify.manifold_gap import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    environment |= {"PATH": "", "MPLBACKEND": "TkAgg", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *FAST, "--json", "--out", str(tmp_path)],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["provenance"]["commit"] == "unknown"
+    assert (tmp_path / "manifold_gap.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_closed_pipe_is_quiet(tmp_path):
     process = command(*FAST, "--out", str(tmp_path))
     process.stdout.close()
