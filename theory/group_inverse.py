@@ -2,9 +2,8 @@
 
 A^# is the only matrix with A A^# A = A, A^# A A^# = A^#, A A^# = A^# A; the last product is I − p 1ᵀ, with p = p_st
 (Meyer, *SIAM Review* 17, 1975, 443; Campbell & Meyer, *Generalized Inverses of Linear Transformations*, 1979, ch. 8).
-It is not the Moore-Penrose inverse. With any w, 1ᵀw != 0, B = A − w1ᵀ is invertible and M = B⁻¹ acts as A^# on
-vectors of sum zero, up to a multiple of p; w = c p makes the two equal there, with c a rate, so that the result
-scales as 1/time whatever the unit.
+It is not the Moore-Penrose inverse. With any w, 1ᵀw != 0, B = A − w1ᵀ is invertible and M = B⁻¹ equals A^# on vectors
+of sum zero. w = c p with c a rate makes the whole of M a function of A that scales as 1/time, whatever the unit.
 
 On metastable chains (slowest rate far below the others) A^# is large, 1/gap, and rounding in the inverse grows with
 it: the `certificate` measures its own inverse and widens, up to the trivial bound, rather than claim more than it can

@@ -62,6 +62,28 @@ def test_solve_sum_zero_is_the_group_inverse_on_sum_zero_vectors(n, seed):
     assert torch.allclose(theory.solve_sum_zero(A, v), theory.group_inverse(A) @ v, atol=1e-11)
 
 
+@given(st.integers(2, 9), st.integers(0, 2**31))
+def test_any_w_gives_the_same_inverse_on_sum_zero_vectors(n, seed):
+    """(A − w1ᵀ)⁻¹v = A^# v for 1ᵀv = 0 whatever w is, and (A − w1ᵀ)⁻¹w = −p: what the certificate rests on."""
+    A = random_generator(n, seed)
+    rng = torch.Generator().manual_seed(seed)
+    w = torch.rand(n, generator=rng, dtype=torch.float64) + 0.1
+    v = torch.randn(n, generator=rng, dtype=torch.float64)
+    v = v - v.mean()
+    M = torch.linalg.inv(A - w[:, None])
+    assert torch.allclose(M @ v, theory.group_inverse(A) @ v, atol=1e-10)
+    assert torch.allclose(M @ w, -theory.stationary_distribution(A), atol=1e-11)
+
+
+@given(st.integers(2, 9), st.integers(0, 2**31))
+def test_a_residual_becomes_an_error_through_the_group_inverse(n, seed):
+    """q − p_st = A^# A q for every q of sum one, also with negative entries."""
+    A = random_generator(n, seed)
+    q = torch.randn(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    q = q + (1 - q.sum()) / n
+    assert torch.allclose(q - theory.stationary_distribution(A), theory.group_inverse(A) @ (A @ q), atol=1e-10)
+
+
 @given(st.integers(2, 8), st.integers(0, 2**31))
 def test_sensitivity_against_central_differences(n, seed):
     A, B = random_generator(n, seed), random_generator(n, seed + 1)
