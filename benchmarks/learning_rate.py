@@ -1,9 +1,10 @@
 """python benchmarks/learning_rate.py: the peak learning rate that serves every arm, chosen on the *dense* one.
 
 Trains the dense arm with the default `TrainConfig` on Shakespeare bytes (500,000 tokens) at each rate of a grid and for
-several seeds, and takes the rate whose mean validation loss is lowest. The best must lie inside the grid, or the grid
-is too narrow and the exit code is 1. Cells already in benchmarks/results/learning_rate.json are kept (`--fresh` drops
-them), so an interrupted sweep goes on.
+several seeds, and takes the rate whose mean validation loss is lowest over the seeds that all rates have finished. The
+best must lie inside the grid, or the grid is too narrow and the exit code is 1. Cells already in
+benchmarks/results/learning_rate.json are kept, so an interrupted sweep goes on; after a change to the model, drop them
+with `--fresh`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ RESULTS = Path(__file__).parent / "results" / "learning_rate.json"
 def main() -> int:
     """Run the missing cells, print the table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--rates", type=float, nargs="+", default=[4e-3, 6e-3, 8e-3, 1e-2, 1.2e-2, 1.6e-2])
+    parser.add_argument("--rates", type=float, nargs="+", default=[4e-3, 6e-3, 8e-3, 1.2e-2, 1.6e-2])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=1, help="torch threads (default 1)")
     parser.add_argument("--fresh", action="store_true", help="forget the cells of earlier sweeps")
@@ -48,13 +49,21 @@ def main() -> int:
     cells = stored["cells"] if stored.get("setting") == setting else []
 
     def summary() -> list[dict[str, Any]]:
-        rates = sorted({cell["learning_rate"] for cell in cells})
+        finished = {rate: {c["seed"] for c in cells if c["learning_rate"] == rate} for rate in options.rates}
+        shared = set.intersection(*finished.values()) or set.union(*finished.values())
         rows = []
-        for rate in rates:
-            losses = [cell["validation_loss"] for cell in cells if cell["learning_rate"] == rate]
+        for rate in sorted(rate for rate in finished if finished[rate]):
+            losses = [c["validation_loss"] for c in cells if c["learning_rate"] == rate and c["seed"] in shared]
             spread = statistics.stdev(losses) if len(losses) > 1 else None
             rows.append({"learning_rate": rate, "mean": statistics.mean(losses), "sd": spread, "seeds": len(losses)})
         return rows
+
+    def save() -> None:
+        RESULTS.parent.mkdir(exist_ok=True)
+        best = min(summary(), key=lambda row: row["mean"])
+        made_with = provenance(seed=options.seeds[0], device="cpu")
+        record = {"setting": setting, "rows": summary(), "best": best, "cells": cells, "provenance": made_with}
+        write_atomic(RESULTS, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
 
     for seed in options.seeds:  # seeds outside, so that an early stop leaves whole grids
         for rate in options.rates:
@@ -63,12 +72,9 @@ def main() -> int:
             result = train(model, replace(training, learning_rate=rate, seed=seed), data=data)
             cells.append({"learning_rate": rate, "seed": seed, "validation_loss": result.validation_loss})
             print(f"rate {rate:g}  seed {seed}  validation loss {result.validation_loss:.4f}", file=sys.stderr)
-            RESULTS.parent.mkdir(exist_ok=True)
-            best = min(summary(), key=lambda row: row["mean"])
-            made_with = provenance(seed=options.seeds[0], device="cpu")
-            record = {"setting": setting, "rows": summary(), "best": best, "cells": cells, "provenance": made_with}
-            write_atomic(RESULTS, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
+            save()
 
+    save()
     rows = summary()
     for row in rows:
         spread = f"{row['sd']:.4f}" if row["sd"] is not None else "  -   "

@@ -37,7 +37,7 @@ class TrainConfig:
     tokens: Any = 500_000
     batch_size: Any = 4
     micro_batch: Any = None
-    learning_rate: Any = 8e-3
+    learning_rate: Any = 6e-3
     warmup: Any = 0.4
     final: Any = 0.0
     weight_decay: Any = 0.1
