@@ -298,6 +298,18 @@ def test_attention_is_the_softmax_map_and_causal_attention_sinks_in_the_first_to
     torch.testing.assert_close(decayed[..., 0], eye[0].expand(len(y), 8), rtol=0, atol=1e-13)
 
 
+@pytest.mark.parametrize("name", ["attention", "attention_causal"])
+def test_attention_applied_again_and_again_sends_values_to_their_mean_under_p_st(name):
+    y = points(SYSTEMS[name])[:6]
+    W = attention.attention_weights(y, causal=name == "attention_causal")
+    V = torch.randn(8, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    limit = stationary_distribution(SYSTEMS[name].A(y)) @ V
+    after = torch.linalg.matrix_power(W, 2**12) @ V
+    torch.testing.assert_close(after, limit[:, None, :].expand(6, 8, 3), rtol=0, atol=1e-10)
+    if name == "attention_causal":
+        assert torch.equal(limit, V[0].expand(6, 3))
+
+
 @given(n=st.integers(1, 12), m=st.integers(1, 5), seed=st.integers(0, 2**31))
 def test_random_exponential_is_a_generator_for_every_size_and_seed(n, m, seed):
     before = torch.random.get_rng_state()
