@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from theory.errors import GeneratorError
+from theory.transforms import plain
 
 _FLOATING = (torch.float32, torch.float64)
 
@@ -56,8 +57,9 @@ def check_generator(A: Any, *, unit_round_off: float | None = None) -> None:
     round-off of A's dtype (or the one given, for rates that were computed in a lower precision): a bound that scales
     with the data. The message names the entry (and the batch element).
     """
-    M = as_real_tensor(A).detach()
+    M = as_real_tensor(A)
     _require_square(M, "A")
+    M = plain(M)
     n = M.shape[-1]
     _raise_first(
         ~torch.isfinite(M), M, "A has the non-finite entry {value} at {where}; check the rates it was built from"

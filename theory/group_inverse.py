@@ -6,8 +6,9 @@ It is not the Moore-Penrose inverse. With any w, 1ᵀw != 0, B = A − w1ᵀ is 
 of sum zero. w = c p with c a rate makes the whole of M a function of A that scales as 1/time, whatever the unit.
 
 On metastable chains (slowest rate far below the others) A^# is large, 1/gap, and rounding in the inverse grows with
-it: the `certificate` measures its own inverse and widens, up to the trivial bound, rather than claim more than it can
-prove.
+it. `group_inverse` measures the defect of its own inverse and, where a third of the digits is gone, takes the mean
+first-passage times m_ij instead, which need no subtraction: (A^#)_ii = −p_i Σ_k m_ik p_k, (A^#)_ij = (A^#)_ii + p_i
+m_ij (from A^# p = 0). The `certificate` widens, up to the trivial bound, rather than claim more than it can prove.
 """
 
 from __future__ import annotations
@@ -17,32 +18,62 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from theory.generator import as_real_tensor, check_generator
+from theory.errors import NumericalError
+from theory.first_passage import mean_first_passage_times
+from theory.generator import as_real_tensor, check_generator, from_rates
 from theory.stationary import stationary_distribution
+from theory.transforms import plain
 
 
 def group_inverse(A: Any) -> Tensor:
     """A^#[..., n, n] = (A − c p1ᵀ)⁻¹ + p1ᵀ/c of a generator A[..., n, n]; differentiable to any order.
 
-    Raises `GeneratorError` where A is not a generator and `NotUniqueError` where it has several recurrent classes.
-    Source: Campbell & Meyer 1979, thm 8.2.1 adapted to generators; c is the largest exit rate.
+    Right to two thirds of the digits at least, relative to its largest entry, on metastable chains too. Raises
+    `GeneratorError` where A is not a generator, `NotUniqueError` where it has several recurrent classes,
+    `NumericalError` where rounding decides the inverse and first-passage times do not exist either: transient states,
+    or times beyond the largest number. Source: Campbell & Meyer 1979, thm 8.2.1 adapted to generators; c is the
+    largest exit rate.
     """
     A = as_real_tensor(A)
     p = stationary_distribution(A)
     c = _rate(A)
     rank_one = p[..., :, None].expand(A.shape)
-    return torch.linalg.inv(A - c * rank_one) + rank_one / c
+    B = A - c * rank_one
+    M, info = torch.linalg.inv_ex(B)
+    identity = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
+    defect = (identity - plain(M) @ plain(B)).abs().sum(-2)
+    if bool((plain(info) != 0).any()) or not bool((defect <= torch.finfo(A.dtype).eps ** (2 / 3)).all()):
+        return _by_first_passage(A, p)
+    return M + rank_one / c
+
+
+def _by_first_passage(A: Tensor, p: Tensor) -> Tensor:
+    times = mean_first_passage_times(A)
+    to_typical = (times @ p[..., None])[..., 0]
+    inverse = p[..., None] * (times - to_typical[..., None])
+    if not bool(torch.isfinite(plain(inverse)).all()):
+        raise NumericalError(
+            "rounding decides A^#: the slowest rate is too far below the others, and with transient states, or times "
+            "beyond the largest number, it has no other route; lump the states that hardly communicate"
+        )
+    return inverse
 
 
 def solve_sum_zero(A: Tensor, v: Tensor, p: Tensor | None = None) -> Tensor:
     """A^# v [..., n] for v[..., n] of sum zero: the only sum-zero solution of A z = v. `p` is p_st(A), if it is at
     hand.
 
-    By LU factors and not `torch.linalg.solve`, whose second forward derivative is silently wrong (PyTorch issue
-    192540).
+    Its error relative to ‖A^#‖‖v‖ is some n η times (largest exit rate)/gap. Raises `NumericalError` where A is
+    singular to working precision but for p. By LU factors and not `torch.linalg.solve`, whose second forward derivative
+    is silently wrong (PyTorch issue 192540).
     """
     stationary: Tensor = stationary_distribution(A) if p is None else p
-    factors, pivots = torch.linalg.lu_factor(A - _rate(A) * stationary[..., :, None])
+    factors, pivots, info = torch.linalg.lu_factor_ex(A - _rate(A) * stationary[..., :, None])
+    if bool((plain(info) != 0).any()):
+        raise NumericalError(
+            "A z = v is singular to working precision: the slowest rate of A is too far below the others; "
+            "lump the states that hardly communicate"
+        )
     return torch.linalg.lu_solve(factors, pivots, v[..., :, None])[..., 0]
 
 
@@ -66,16 +97,20 @@ def certificate(A: Any, q: Any) -> Tensor:
     """An upper bound [...] on TV(q, p_st) that needs no p_st, for A[..., n, n] and q[..., n] with 1ᵀq = 1 (they
     broadcast).
 
-    With B = A − w1ᵀ, M its computed inverse and E = I − MB: q − p = (I − E)⁻¹ M A q. Hence, with r = A q and δ the
-    rounding in r, the smaller of ½ τ (‖r‖₁ + ‖δ‖₁) and ½ (‖M r‖₁ + ‖ |M| δ ‖₁), over 1 − ‖E‖₁; τ = max_ij ½‖M(e_i −
-    e_j)‖₁ (Seneta, *Adv. Appl. Probab.* 20 (1988) 228, for the coefficient of ergodicity). Never above the trivial
-    bound ½(‖q‖₁ + 1), which is 1 for a probability vector and is what remains when rounding makes M meaningless.
+    A is taken from its rates alone, as p_st is: its diagonal is checked and completed anew. Where the dtypes of A and q
+    differ, the wider one is taken for both. With B = A − w1ᵀ, M its computed inverse and E = I − MB: q − p = (I − E)⁻¹
+    M A q. Hence, with r = A q and δ the rounding in r, the smaller of ½ τ (‖r‖₁ + ‖δ‖₁) and ½ (‖M r‖₁ + ‖ |M| δ ‖₁),
+    over 1 − ‖E‖₁; τ = max_ij ½‖M(e_i − e_j)‖₁ (Seneta, *Adv. Appl. Probab.* 20 (1988) 228, for the coefficient of
+    ergodicity). Never above the trivial bound ½(‖q‖₁ + 1), which is 1 for a probability vector and is what remains when
+    rounding makes M meaningless.
 
     Raises `GeneratorError` where A is not a generator, `ValueError` where q is not finite or does not sum to one.
     """
     A = as_real_tensor(A)
     check_generator(A)
-    q = as_real_tensor(q, "q").to(A)
+    q = as_real_tensor(q, "q").to(A.device)
+    dtype = torch.promote_types(A.dtype, q.dtype)
+    A, q = from_rates(A.to(dtype)), q.to(dtype)
     n = A.shape[-1]
     if q.ndim == 0 or q.shape[-1] != n:
         raise ValueError(f"q must be [..., {n}] for A of shape {tuple(A.shape)}; got {tuple(q.shape)}")
@@ -83,10 +118,9 @@ def certificate(A: Any, q: Any) -> Tensor:
     mass_error = (q.sum(-1) - 1).abs()
     mass_rounding = n * unit * q.abs().sum(-1)
     bad = ~(mass_error <= 16 * mass_rounding + 16 * unit)  # also true where q is NaN
-    if bool(bad.any()):
-        raise ValueError(
-            f"q must be finite and sum to 1; one of its vectors sums to 1 + {float((q.sum(-1) - 1)[bad][0]):.6g}"
-        )
+    if bool(plain(bad).any()):
+        sums = plain(q.sum(-1) - 1)[plain(bad)]
+        raise ValueError(f"q must be finite and sum to 1; one of its vectors sums to 1 + {float(sums[0]):.6g}")
     c = _rate(A)
     B = A - c / n
     M, info = torch.linalg.inv_ex(B)
@@ -96,7 +130,8 @@ def certificate(A: Any, q: Any) -> Tensor:
     defect = (identity - M @ B).abs().sum(-2).amax(-1) + (n + 2) * unit * size_MB
     tau = 0.5 * torch.cdist(M.mT.contiguous(), M.mT.contiguous(), p=1.0).amax((-2, -1))
     residual = (A @ q[..., None])[..., 0]
-    rounding = n * unit * (A.abs() @ q.abs()[..., None])[..., 0]
+    # n η for the product and as much for the diagonal, which is a rounded sum itself
+    rounding = 2 * n * unit * (A.abs() @ q.abs()[..., None])[..., 0]
     by_norm = tau * (residual.abs().sum(-1) + rounding.sum(-1))
     by_vector = (M @ residual[..., None])[..., 0].abs().sum(-1) + (M.abs() @ rounding[..., None])[..., 0].sum(-1)
     # A q is exactly the image of q − p only for 1ᵀq = 1: what is missing of that is added, M w = −p having norm 1.

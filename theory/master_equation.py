@@ -23,6 +23,7 @@ from torch import Tensor
 
 from theory.generator import as_real_tensor, check_generator
 from theory.stationary import stationary_distribution
+from theory.transforms import plain
 from theory.transition_matrix import transition_matrix
 
 _ENTRIES_AT_ONCE = 2**23
@@ -139,8 +140,8 @@ def _probability(x: Any, name: str, n: int, like: Tensor) -> Tensor:
     rounding = 8 * n * torch.finfo(x.dtype).eps
     # Written so that a NaN is off the simplex too.
     off = ~((x >= -rounding).all(-1) & ((x.sum(-1) - 1).abs() <= rounding))
-    if bool(off.any()):
-        bad = x.detach().reshape(-1, n)[off.reshape(-1)][0]
+    if bool(plain(off).any()):
+        bad = plain(x).reshape(-1, n)[plain(off).reshape(-1)][0]
         raise ValueError(
             f"{name} must be a probability vector; one has sum {float(bad.sum()):.17g} and smallest entry "
             f"{float(bad.min()):.6g}: normalise it yourself if that is meant"
@@ -152,8 +153,9 @@ def _times(t: Any, like: Tensor) -> Tensor:
     t = torch.as_tensor(t, dtype=like.dtype, device=like.device)
     if t.ndim != 1 or t.numel() == 0:
         raise ValueError(f"t must hold the times [k], k >= 1; got shape {tuple(t.shape)}")
-    if not bool(torch.isfinite(t).all()) or bool((t < 0).any()) or bool((t.diff() < 0).any()):
-        raise ValueError(f"t must be finite, >= 0 and ascending; got {t.tolist()[:8]}")
+    times = plain(t)
+    if not bool(torch.isfinite(times).all()) or bool((times < 0).any()) or bool((times.diff() < 0).any()):
+        raise ValueError(f"t must be finite, >= 0 and ascending; got {times.tolist()[:8]}")
     return t
 
 

@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from theory.transforms import plain
+
 _WEIGHTS = tuple(1.0 / math.factorial(k) for k in range(20))
 
 
@@ -25,9 +27,9 @@ def transition_matrix(A: Float[Tensor, "*batch n n"], t: Float[Tensor, "*times"]
     `ValueError` where q t overflows.
     """
     exit_rate = -A.detach().diagonal(dim1=-2, dim2=-1).amin(-1)
-    longest = float((exit_rate * t.detach()).max())
+    longest = float(plain(exit_rate * t).amax()) if exit_rate.numel() and t.numel() else 0.0
     if not math.isfinite(longest):
-        largest = float(exit_rate.max())
+        largest = float(plain(exit_rate).amax())
         raise ValueError(f"t times the largest exit rate, {largest:.6g}, overflows: propagate to an earlier t")
     squarings = max(0, math.ceil(math.log2(longest))) if longest > 0 else 0
     identity = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)

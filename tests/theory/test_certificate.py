@@ -72,6 +72,36 @@ def test_float32_counts_its_own_rounding():
     assert 1e-8 < bound < 1e-3
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("shift", [-6.0, 6.0])
+def test_a_diagonal_within_its_tolerance_does_not_lower_the_bound(dtype, shift):
+    """p_st depends on the rates alone; A q with a diagonal that is 6 n η off would certify another chain's p_st."""
+    for seed in range(60):
+        A, _, _ = case(6, seed, 3.0, 0.0)
+        A = A.to(dtype)
+        exact = theory.stationary_distribution(theory.from_rates(A.double()))
+        A = A + shift * 6 * torch.finfo(dtype).eps / 2 * torch.diag(A.diagonal().abs())
+        q = exact.to(dtype)
+        assert float(theory.total_variation(q.double(), exact)) <= float(theory.certificate(A, q))
+
+
+def test_mixed_dtypes_take_the_wider_one_and_cast_nothing_down():
+    A, _, q = case(5, 0, 1.0, 1e-3)
+    rounded = theory.from_rates(A.float().double())
+    bound = theory.certificate(A.float(), q)
+    assert bound.dtype == torch.float64 and bound == theory.certificate(rounded, q)
+    truth = theory.total_variation(q, theory.stationary_distribution(rounded))
+    assert truth <= bound <= 1.01 * truth
+
+
+def test_under_vmap_it_is_the_batched_certificate():
+    A = torch.stack([case(4, k, 1.0, 0.0)[0] for k in range(3)])
+    q = torch.full((4,), 0.25, dtype=torch.float64)
+    assert torch.equal(torch.func.vmap(lambda A: theory.certificate(A, q))(A), theory.certificate(A, q))
+    with pytest.raises(theory.GeneratorError, match="batch element"):
+        torch.func.vmap(theory.check_generator)(A.mT)
+
+
 @pytest.mark.parametrize(
     "q, message", [([0.5, 0.6], "sum to 1"), ([float("nan"), 1.0], "finite"), ([0.3, 0.3, 0.4], "must be")]
 )

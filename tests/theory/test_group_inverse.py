@@ -42,6 +42,43 @@ def test_against_the_spectral_definition_in_50_digits():
     assert np.abs(theory.group_inverse(A).numpy() - reference).max() < 1e-14
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("coupling", [1e-3, 1e-6, 1e-10, 1e-18, 1e-30])
+def test_nearly_decomposable_chains_keep_their_digits(coupling, dtype):
+    """Two pairs of states coupled by next to nothing: the inverse by LU is noise, or singular, in either precision."""
+    R = torch.block_diag(*[torch.tensor([[0.0, 2.0], [1.0, 0.0]], dtype=torch.float64)] * 2)
+    R[2, 0], R[0, 2], R[3, 1] = coupling, 3 * coupling, coupling / 8
+    R = R.to(dtype)
+    with mpmath.workdps(120):
+        M = mpmath.matrix(R.tolist())
+        for j in range(4):
+            M[j, j] = -mpmath.fsum(M[i, j] for i in range(4) if i != j)
+        balance = M.copy()
+        balance[3, :] = mpmath.ones(1, 4)
+        rank_one = mpmath.lu_solve(balance, mpmath.matrix([0, 0, 0, 1])) * mpmath.ones(1, 4)
+        exact = mpmath.inverse(M - rank_one) + rank_one
+        reference = np.array([[float(exact[i, j]) for j in range(4)] for i in range(4)])
+    error = np.abs(theory.group_inverse(theory.from_rates(R)).double().numpy() - reference).max()
+    assert error <= torch.finfo(dtype).eps ** (2 / 3) * np.abs(reference).max()
+
+
+def test_a_nearly_decomposable_chain_with_transient_states_is_refused_with_the_reason():
+    R = torch.zeros(5, 5, dtype=torch.float64)
+    R[0, 1] = R[1, 0] = R[2, 3] = R[3, 2] = R[0, 4] = 1.0
+    R[2, 0] = R[0, 2] = 1e-20
+    A = theory.from_rates(R)
+    with pytest.raises(theory.NumericalError, match="rounding decides"):
+        theory.group_inverse(A)
+    p = theory.stationary_distribution(A)
+    with pytest.raises(theory.NumericalError, match="singular to working precision"):
+        theory.solve_sum_zero(A, torch.tensor([1.0, -1.0, 0.0, 0.0, 0.0], dtype=torch.float64), p)
+
+
+def test_under_vmap_it_is_the_batched_inverse():
+    A = torch.stack([random_generator(4, k) for k in range(3)])
+    assert torch.allclose(torch.func.vmap(theory.group_inverse)(A), theory.group_inverse(A), rtol=1e-13)
+
+
 def test_it_is_not_the_moore_penrose_inverse():
     A = random_generator(4, 1)
     assert (theory.group_inverse(A) - torch.linalg.pinv(A)).abs().max() > 1e-2
