@@ -1,6 +1,6 @@
 """p_st against its peers, interleaved in one run: time as ratios, and what each gets right on a hard chain.
 
-    python benchmarks/stationary.py [--device cpu] [--rounds 15] [--threads N] [--out FILE]
+    python benchmarks/stationary.py [--device cpu] [--rounds 15] [--threads 1] [--out FILE]
 
 Ours is the public `theory.stationary_distribution`, checks included, on one batch. Peers: quantecon's `gth_solve` in a
 loop (the same elimination, for one matrix), numpy's batched `solve` with the last row replaced by ones, SciPy's
@@ -12,7 +12,6 @@ that slows down for a while slows both sides. On `--device cuda` ours runs there
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import statistics
 import sys
@@ -160,13 +159,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False, description="p_st against its peers")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=None, help="for torch and BLAS alike; default: theirs")
+    parser.add_argument("--threads", type=int, default=1, help="for torch and BLAS alike; default 1, the same for all")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/stationary.json"))
     args = parser.parse_args()
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
+    torch.set_num_threads(args.threads)
     device = torch.device(args.device)
-    with threadpool_limits(args.threads) if args.threads is not None else contextlib.nullcontext():
+    with threadpool_limits(args.threads):
         cases = [measure(batch, n, device, args.rounds) for batch, n in CASES]
         errors = accuracy()
     for case in cases:
