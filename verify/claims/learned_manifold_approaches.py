@@ -47,8 +47,17 @@ def mutant(profile: Profile) -> Structural:
 def _slope(
     name: str, periods: tuple[int, ...], profile: Profile, phi_theta: Callable[..., object] | None = None
 ) -> OnSystem:
+    from theory import get_system
     from verify.manifold_gap import measure
+    from verify.observe.clock import default_step, observe
 
+    system = get_system(name)
+    longest = observe(
+        system, max(periods), step=default_step(system, "exp"), kernel="exp", count=100, seed=profile.seed
+    )
+    if not longest.settled:  # nor is any shorter period: nothing to fit
+        reason = f"no period settles, the longest being P = {max(periods)}: {longest.why_not}"
+        return OnSystem(name, 1.0, None, None, reason, SLOPE_TOLERANCE)
     found = measure(name, periods, seed=profile.seed, device=profile.device, phi_theta=phi_theta)  # type: ignore[arg-type]
     keys = ("period", "epsilon", "gap_tv", "predicted_tv", "certificate_tv", "floor_limited", "pre_asymptotic")
     rows = [{key: getattr(row, key) for key in keys} for row in found.rows]

@@ -1,0 +1,182 @@
+"""Trained models as cells, and the statistics of paired seeds that the empirical claims share.
+
+Arms of a seed share their initial fast weights and the order of the data: d_s = loss(arm, s) − loss(other, s) is free
+of what the seed does to both. All intervals and tests are SciPy's, Student's t on the paired differences.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from verify.cells import Cell, source_fingerprint
+from verify.claim import Empirical, Profile
+from verify.verdict import EmpiricalVerdict
+
+MARGIN = 0.01  # nats per token within which two losses count as equal; the loss itself is near 2
+LEVEL = 0.95
+ARMS = ("dense", "frozen", "coupled", "blind", "local")
+PAPER_TOKENS, SCALE_TOKENS = 500_000, 10_000_000
+
+
+@dataclass(frozen=True)
+class Paired:
+    """arm − other over shared seeds, nats per token.
+
+    interval: at the level asked for. equivalent: whether both one-sided t tests put it within ± MARGIN at 5 %. noise:
+    standard deviation of the other arm over seeds, unpaired. effect_size: mean over standard deviation of the
+    differences (Cohen's d_z).
+    """
+
+    mean: float
+    interval: tuple[float, float]
+    equivalent: bool
+    noise: float
+    effect_size: float
+    seeds: int
+
+
+def training_cells(profile: Profile, *, arms: Sequence[str], tokens: int, corpus: str, evaluations: int) -> list[Cell]:
+    """One cell per seed and arm, seeds outside: an early end leaves whole pairs."""
+    code = source_fingerprint("network")
+    shared = {"tokens": tokens, "corpus": corpus, "evaluations": evaluations, "device": profile.device, "code": code}
+    return [
+        Cell(train_cell, {"arm": arm, "seed": seed, **shared}, f"{arm}, seed {seed}, {tokens:,} tokens")
+        for seed in profile.seeds
+        for arm in arms
+    ]
+
+
+def train_cell(configuration: dict[str, Any]) -> dict[str, Any]:
+    """Train one model of the default sizes; its losses, gates and seconds."""
+    from dataclasses import asdict
+
+    from network.config import FastSlowConfig
+    from network.corpus import open_corpus
+    from network.data import load_data
+    from network.training import train
+    from network.training_config import TrainConfig
+
+    data = load_data(open_corpus([configuration["corpus"]]))
+    training = TrainConfig(
+        tokens=configuration["tokens"],
+        seed=configuration["seed"],
+        evaluations=configuration["evaluations"],
+        eval_tokens=262_144,
+    )
+    model = FastSlowConfig(arm=configuration["arm"], vocab_size=data.vocab_size)
+    found = train(model, training, data=data, device=configuration["device"])
+    last = found.evaluations[-1]
+    return {
+        "arm": configuration["arm"],
+        "seed": configuration["seed"],
+        "tokens": found.tokens,
+        "validation_loss": last.validation_loss,
+        "closed_gate_loss": last.closed_gate_loss,
+        "gate": statistics.fmean(last.gates.values()) if last.gates else None,
+        "feedback_ratio": last.feedback_ratio,
+        "evaluations": [asdict(evaluation) for evaluation in found.evaluations],
+        "seconds": found.seconds,
+    }
+
+
+def paired(trained: Sequence[dict[str, Any]], arm: str, other: str, *, level: float = LEVEL) -> Paired | None:
+    """`arm` against `other` over the seeds that both have; None below two of them."""
+    from scipy import stats
+
+    losses = {name: {c["seed"]: c["validation_loss"] for c in trained if c["arm"] == name} for name in (arm, other)}
+    seeds = sorted(losses[arm].keys() & losses[other].keys())
+    if len(seeds) < 2:
+        return None
+    one, two = ([losses[name][seed] for seed in seeds] for name in (arm, other))
+    differences = [a - b for a, b in zip(one, two, strict=True)]
+    mean, spread = statistics.fmean(differences), statistics.stdev(differences)
+    if spread == 0.0:
+        low = high = mean
+        equivalent = abs(mean) < MARGIN
+    else:
+        two_sided: Any = stats.ttest_1samp(differences, 0.0)
+        low, high = (float(end) for end in two_sided.confidence_interval(level))
+        sides: Any = ((-MARGIN, "greater"), (MARGIN, "less"))
+        tests: list[Any] = [stats.ttest_1samp(differences, at, alternative=side) for at, side in sides]
+        equivalent = max(float(test.pvalue) for test in tests) < 1 - LEVEL
+    effect = mean / spread if spread else 0.0
+    return Paired(mean, (low, high), equivalent, statistics.stdev(two), effect, len(seeds))
+
+
+def judge_neutrality(trained: Sequence[dict[str, Any]]) -> Empirical:
+    """Is coupled − dense nothing, and is the gate closed? By the paper's criterion and by the paired one.
+
+    (a) |mean| within the dense arm's run-to-run standard deviation, the paper's; (b) equivalence to zero within
+    ± MARGIN, and whether the paired interval excludes zero. The gate counts as closed while shutting it moves the loss
+    by less than MARGIN. CONSISTENT where (a), (b) and the gate agree; INCONSISTENT where neither criterion calls it
+    neutral, or the gate is open; INCONCLUSIVE, with the disagreement in words, otherwise.
+    """
+    found = paired(trained, "coupled", "dense")
+    if found is None:
+        return undecided("at least two paired seeds of coupled and dense are needed")
+    coupled = [cell for cell in trained if cell["arm"] == "coupled"]
+    opened = statistics.fmean(cell["closed_gate_loss"] - cell["validation_loss"] for cell in coupled)
+    gate = statistics.fmean(cell["gate"] for cell in coupled)
+    within_noise = abs(found.mean) <= found.noise
+    excludes_zero = found.interval[0] > 0 or found.interval[1] < 0
+    said_a = f"(a) {'within' if within_noise else 'beyond'} the run-to-run noise of {found.noise:.4f} nats"
+    zero = "excludes" if excludes_zero else "contains"
+    equal = "equivalent" if found.equivalent else "not shown equivalent"
+    said_b = f"(b) the paired interval {zero} zero, {equal} to it within ± {MARGIN} nats"
+    said_gate = f"mean |α| {gate:.2g}, and shutting the gate costs {opened:+.4f} nats"
+    agree = "" if within_noise == (not excludes_zero) else "; the two criteria disagree, which is the finding"
+    closed = abs(opened) < MARGIN
+    if within_noise and found.equivalent and not excludes_zero and closed:
+        verdict = EmpiricalVerdict.CONSISTENT
+    elif (not within_noise and excludes_zero and not found.equivalent) or not closed:
+        verdict = EmpiricalVerdict.INCONSISTENT
+    else:
+        verdict = EmpiricalVerdict.INCONCLUSIVE
+    return Empirical(
+        quantity="coupled − dense, nats per token",
+        measured=found.mean,
+        bound=0.0,
+        interval=found.interval,
+        verdict=verdict,
+        effect_size=found.effect_size,
+        reason=f"{found.seeds} paired seeds: {said_a}; {said_b}; {said_gate}{agree}",
+        details={"cells": [dict(cell) for cell in trained], "noise": found.noise, "margin": MARGIN},
+    )
+
+
+def undecided(reason: str) -> Empirical:
+    """INCONCLUSIVE, with nothing measured."""
+    return Empirical(
+        quantity="difference of validation losses, nats per token",
+        measured=None,
+        verdict=EmpiricalVerdict.INCONCLUSIVE,
+        reason=reason,
+    )
+
+
+def planted_cells(**losses: float) -> tuple[dict[str, Any], ...]:
+    """Cells of five seeds as they might have been trained, with a planted loss for each arm and seed noise of 0.02."""
+    noise = (-0.025, 0.012, 0.02, -0.015, 0.008)
+    own = (0.001, -0.002, 0.0015, -0.001, 0.0005)
+    found = {
+        (arm, seed): loss + noise[seed] + own[(seed + number) % len(own)]
+        for seed in range(len(noise))
+        for number, (arm, loss) in enumerate(losses.items())
+    }
+    return tuple(
+        {
+            "arm": arm,
+            "seed": seed,
+            "validation_loss": loss,
+            "closed_gate_loss": None if arm == "dense" else loss + 0.001,
+            "gate": None if arm == "dense" else 0.05,
+            "feedback_ratio": None,
+            "tokens": PAPER_TOKENS,
+            "evaluations": [],
+            "seconds": 1.0,
+        }
+        for (arm, seed), loss in found.items()
+    )
