@@ -7,15 +7,12 @@ evaluation of A and g serves the whole batch, whatever phase each trajectory is 
 
 from __future__ import annotations
 
-from typing import NamedTuple, no_type_check
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from theory.flow._lu import FAST_MATH, solve_real
+from theory.flow._lu import kernel, solve_real
 from theory.flow._newton import add_correction, factor, generator_defect, linear_part, residual
-
-_options = {"cache": True, "fastmath": FAST_MATH, "error_model": "numpy", "nogil": True}
 
 RUNNING, FINISHED, MAX_STEPS, NOT_FINITE, STEP_TOO_SMALL, LEFT_DOMAIN, MASS_DRIFT, NO_GENERATOR = range(8)
 
@@ -62,8 +59,7 @@ class Control(NamedTuple):
     high: np.ndarray
 
 
-@njit(**_options)
-@no_type_check
+@kernel
 def interpolate(points, c, barycentric, theta, value):
     """The polynomial through points[s + 1, N] at 0, c_1 … c_s, evaluated at theta into value[N]."""
     s = c.shape[0]
@@ -82,8 +78,7 @@ def interpolate(points, c, barycentric, theta, value):
         value[i] /= total
 
 
-@njit(**_options)
-@no_type_check
+@kernel
 def predict(state, r, tableau, offset, ratio):
     """Start the next attempt from the polynomial of the last one, at offset + c_j ratio in its own unit of time."""
     for j in range(tableau.nodes.shape[0]):
@@ -93,8 +88,7 @@ def predict(state, r, tableau, offset, ratio):
     state.newton[r] = 0
 
 
-@njit(**_options)
-@no_type_check
+@kernel
 def retry(state, r, tableau, factor_, keep):
     """Repeat the step with a smaller h: predicted from the refused attempt if `keep`, else from the start value."""
     state.counts[r, 1] += 1
@@ -112,8 +106,7 @@ def retry(state, r, tableau, factor_, keep):
         state.newton[r] = 0
 
 
-@njit(**_options)
-@no_type_check
+@kernel
 def outside(value, n, control):
     """Whether the slow part of value[N] has left the box, up to rounding."""
     for k in range(control.low.shape[0]):
@@ -123,8 +116,7 @@ def outside(value, n, control):
     return False
 
 
-@njit(**_options)
-@no_type_check
+@kernel
 def write_output(state, r, tableau, control, n):
     """Fill the output times of the accepted step; returns the part of the step that lies inside the box (1: all)."""
     s = tableau.nodes.shape[0]
@@ -155,8 +147,7 @@ def write_output(state, r, tableau, control, n):
     return inside
 
 
-@njit(**_options)
-@no_type_check
+@kernel
 def accept(state, r, A, tableau, control, error, tolerance_x):
     """Move trajectory r to the end of its step and predict the next one."""
     n = A.shape[1]
@@ -211,8 +202,7 @@ def accept(state, r, A, tableau, control, error, tolerance_x):
     predict(state, r, tableau, 1.0, new / h)
 
 
-@njit(**_options)
-@no_type_check
+@kernel
 def advance(rows, A, g, state, tableau, control):
     """One Newton step for each trajectory in rows[R], with A[R, s, n, n] and g[R, s, m] at its nodes."""
     s, N = state.nodes.shape[1], state.nodes.shape[2]
@@ -316,8 +306,7 @@ def advance(rows, A, g, state, tableau, control):
             retry(state, r, tableau, 0.3, False)
 
 
-@njit(**_options)
-@no_type_check
+@kernel
 def gather(rows, nodes, X, Y):
     """Copy the nodes of `rows` into X[R, s, n] and Y[R, s, m]."""
     n = X.shape[2]

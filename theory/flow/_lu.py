@@ -7,16 +7,15 @@ Loan, *Matrix Computations*, 4th ed., thm 3.4.3); the last rows are the m slow v
 
 from __future__ import annotations
 
-from typing import no_type_check
+from functools import partial
 
-from numba import njit
+from theory.compiled import compiled
 
 # NaN and infinity must survive to be reported, so the two flags that assume them away are left out
-FAST_MATH = {"contract", "reassoc", "nsz", "arcp"}
+kernel = partial(compiled, fastmath={"contract", "reassoc", "nsz", "arcp"})
 
 
-@njit(cache=True, fastmath=FAST_MATH, error_model="numpy", nogil=True)
-@no_type_check
+@kernel
 def factor_real(M):
     """Overwrite M[N, N] by its factors, the reciprocals of the pivots on the diagonal."""
     N = M.shape[0]
@@ -33,8 +32,7 @@ def factor_real(M):
                 M[j, i] -= M[k, i] * top
 
 
-@njit(cache=True, fastmath=FAST_MATH, error_model="numpy", nogil=True)
-@no_type_check
+@kernel
 def solve_real(M, b):
     """Overwrite b[N] by the solution, M from `factor_real`."""
     N = M.shape[0]
@@ -49,8 +47,7 @@ def solve_real(M, b):
             b[i] -= M[k, i] * top
 
 
-@njit(cache=True, fastmath=FAST_MATH, error_model="numpy", nogil=True)
-@no_type_check
+@kernel
 def factor_complex(re, im):
     """As `factor_real` for re + i im, real and imaginary parts apart so that the loops vectorise."""
     N = re.shape[0]
@@ -74,8 +71,7 @@ def factor_complex(re, im):
                 im[j, i] -= re[k, i] * ti + im[k, i] * tr
 
 
-@njit(cache=True, fastmath=FAST_MATH, error_model="numpy", nogil=True)
-@no_type_check
+@kernel
 def solve_complex(re, im, b, c):
     """Overwrite b + ic by the solution, re + i im from `factor_complex`."""
     N = re.shape[0]

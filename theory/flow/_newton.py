@@ -10,18 +10,12 @@ iteration with the usual simplified Newton matrices μ/h − J, J that of the mi
 
 from __future__ import annotations
 
-from typing import no_type_check
-
 import numpy as np
-from numba import njit
 
-from theory.flow._lu import FAST_MATH, factor_complex, factor_real, solve_complex, solve_real
-
-_options = {"cache": True, "fastmath": FAST_MATH, "error_model": "numpy", "nogil": True}
+from theory.flow._lu import factor_complex, factor_real, kernel, solve_complex, solve_real
 
 
-@njit(**_options)
-@no_type_check
+@kernel
 def generator_defect(A, total, size):
     """Whether A[n, n] has a negative rate or a column that does not sum to zero within 8 n η Σ|A|."""
     n = A.shape[0]
@@ -42,8 +36,7 @@ def generator_defect(A, total, size):
     return worst > 0.0 or lowest < 0.0
 
 
-@njit(**_options)
-@no_type_check
+@kernel
 def factor(A, Bx, gx, gy, inv_eps, inv_h, real_eigenvalue, eigenvalues, LU, LR, LI):
     """Factors of μ/h − J for every eigenvalue, J = [[A/ε, Bx], [gx, gy]] with Bx[m, n] = ∂_y(A x)/ε by rows."""
     n = A.shape[0]
@@ -69,8 +62,7 @@ def factor(A, Bx, gx, gy, inv_eps, inv_h, real_eigenvalue, eigenvalues, LU, LR, 
     factor_real(LU)
 
 
-@njit(**_options)
-@no_type_check
+@kernel
 def residual(A, g, U, u, inv_eps, inv_h, a_inverse, R):
     """R[s, N] = F(U_j) − Σ_k (a⁻¹)_jk (U_k − u)/h; returns whether all of it is finite."""
     s, N = U.shape
@@ -99,8 +91,7 @@ def residual(A, g, U, u, inv_eps, inv_h, a_inverse, R):
     return finite
 
 
-@njit(**_options)
-@no_type_check
+@kernel
 def linear_part(A, Bx, gx, gy, R0, D, inv_eps, inv_h, a_inverse, R):
     """R = R0 + (J − a⁻¹/h) D, the residual that the linearised equations leave at the increment D[s, N]."""
     s, N = D.shape
@@ -133,8 +124,7 @@ def linear_part(A, Bx, gx, gy, R0, D, inv_eps, inv_h, a_inverse, R):
                 R[j, c] -= weight * D[k, c]
 
 
-@njit(**_options)
-@no_type_check
+@kernel
 def add_correction(LU, LR, LI, R, to_real, from_real, to_complex, from_complex, scale, D, inc, wr, wi):
     """Add T (Λ/h − J)⁻¹ T⁻¹ R to D; returns the scaled sizes of what was added and of D."""
     s, N = R.shape

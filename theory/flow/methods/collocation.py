@@ -31,7 +31,9 @@ _ERROR_FACTOR = 0.3
 _GROWTH = 8.0
 _INNER_ITERATIONS = 6
 _CALLS_BETWEEN_DERIVATIVES = 8
-_MOST_NUMBERS = 4_194_304  # entries of A evaluated in one call, so that a large batch does not exhaust the memory
+# Entries of A evaluated in one call: A then stays in the cache until it is used. 16 states, 256 trajectories: 225 ms,
+# against 231 ms with half as many, 289 ms with an eighth and 236 ms with all in one call.
+_MOST_NUMBERS = 131_072
 
 
 def integrate(problem: Problem) -> Solution:

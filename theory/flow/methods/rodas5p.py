@@ -1,8 +1,8 @@
 """The Rosenbrock method Rodas5P for a whole batch in torch, each trajectory with its own steps. Any device.
 
 Eight stages, order 5, stiffly accurate, L-stable, with a dense output of order 4 (Steinebach, *BIT Numer. Math.* 63
-(2023) 27; the coefficients are those of table 3 there, transformed as in Hairer & Wanner II, eq. (IV.7.25)). With W =
-I/(hγ) − J a stage solves
+(2023) 27; the coefficients are in the transformed form of Hairer & Wanner II, sec. IV.7, and tested against the order
+conditions). With W = I/(hγ) − J a stage solves
 
     W k_i = F(u + Σ_j a_ij k_j) + Σ_j c_ij k_j / h,
 
