@@ -14,7 +14,7 @@ import theory
 ROOT = Path(__file__).parent.parent
 MATHEMATICS = ROOT / "docs" / "mathematics.md"
 EXTENDING = ROOT / "docs" / "extending.md"
-PAGES = [MATHEMATICS, EXTENDING]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
 
 
 def cited(label: str) -> list[str]:
@@ -84,16 +84,22 @@ def test_formulas_survive_markdown():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_local_links_resolve(page):
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()) if not link.startswith("http")]
-    assert links
+    links = [link for link in re.findall(r"\]\(([^)#]+)", page.read_text()) if not link.startswith("http")]
     assert [link for link in links if not (page.parent / link).exists()] == []
+    headings = {
+        re.sub(r"[^\w -]", "", h).strip().lower().replace(" ", "-")
+        for h in re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    }
+    assert set(re.findall(r"\]\(#([^)]+)\)", page.read_text())) <= headings
 
 
 # the files that docs/extending.md prints
 
 
 def printed(path: str) -> str:
-    return re.search(rf"<!-- {re.escape(path)} -->\n```python\n(.*?)```", EXTENDING.read_text(), re.DOTALL).group(1)
+    found = re.search(rf"<!-- {re.escape(path)} -->\n```python\n(.*?)```", EXTENDING.read_text(), re.DOTALL)
+    assert found, f"{EXTENDING.name} prints no {path}"
+    return found.group(1)
 
 
 @pytest.fixture
@@ -133,6 +139,7 @@ def test_the_printed_system(add):
     name = add("theory/systems/michaelis_menten.py")
     assert name in theory.list_systems()
     system = theory.get_system(name)
+    assert system.stationary and system.spectral_gap
     y = system.uniform(20, seed=0)
     A = system.A(y)
     torch.testing.assert_close(theory.stationary_distribution(A), system.stationary(y), rtol=1e-14, atol=0)
