@@ -23,10 +23,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from theory.arguments import check_integer
 from theory.dormand_prince import dormand_prince_step
 from theory.errors import NumericalError, Status
 from theory.fast_slow import FastSlowSystem
-from theory.jump_process import check_integer, check_states
+from theory.jump_process import check_states
 from theory.slow_manifold import check_eps
 from theory.token_clock import check_start
 

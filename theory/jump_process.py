@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from theory.arguments import check_integer
 from theory.errors import GeneratorError, NumericalError
 from theory.generator import as_real_tensor, check_generator
 from theory.occupation import occupation_interval
@@ -195,10 +196,3 @@ def _check_run(t: Any, seed: Any, max_jumps: Any) -> tuple[float, int, int]:
     if not (math.isfinite(horizon) and horizon > 0):
         raise ValueError(f"t must be positive and finite, got {t!r}")
     return horizon, check_integer(seed, "seed"), check_integer(max_jumps, "max_jumps", least=1)
-
-
-def check_integer(value: Any, name: str, *, least: int = 0) -> int:
-    """`value` as an int; `ValueError` that names the argument unless it is an integer >= `least`."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
-    return int(value)

@@ -19,9 +19,11 @@ import torch
 from torch import Tensor
 from torch.func import jvp
 
+from theory.arguments import check_float64, check_integer
 from theory.fast_slow import FastSlowSystem
 from theory.group_inverse import solve_sum_zero
 from theory.stationary import stationary_distribution
+from theory.transforms import plain
 
 Manifold = Callable[..., Tensor]
 
@@ -29,18 +31,24 @@ Manifold = Callable[..., Tensor]
 def slow_manifold(system: FastSlowSystem, order: Any) -> Manifold:
     """h(y[..., m], eps) -> x[..., n], the refinement R^order applied to p_st; its error is O(ε^{order+1}).
 
-    `eps` is a positive number or a tensor [...] that broadcasts against y's batch. The directional derivatives are
-    nested forward-mode ones, exact but for rounding; cost about doubles with each order. Raises `ValueError` for a
-    negative or fractional order and an eps that is not positive and finite, `GeneratorError` where A(y) is not a
-    generator.
+    y is float64; `eps` is a positive number or a tensor [...] that broadcasts with y's batch. The directional
+    derivatives are nested forward-mode ones, exact but for rounding; cost about doubles with each order. Raises
+    `ValueError` for a negative or fractional order, y of another shape or precision and an eps that is not positive and
+    finite, `GeneratorError` where A(y) is not a generator.
     """
-    if isinstance(order, bool) or int(order) != order or order < 0:
-        raise ValueError(f"order must be an integer >= 0, got {order!r}")
+    order = check_integer(order, "order")
 
-    def h(y: Tensor, eps: Any) -> Tensor:
+    def h(y: Any, eps: Any) -> Tensor:
+        y = check_float64("y", y)
+        if y.ndim == 0 or y.shape[-1] != system.n_slow:
+            raise ValueError(f"y must be [..., {system.n_slow}] for system {system.name!r}, got {list(y.shape)}")
         eps = check_eps(eps, y)
         system.check_at(y.detach())
-        return _refine(system, int(order), eps)(y)
+        try:
+            batch = torch.broadcast_shapes(y.shape[:-1], eps.shape)
+        except RuntimeError:
+            raise ValueError(f"eps {list(eps.shape)} does not broadcast with y's batch {list(y.shape[:-1])}") from None
+        return _refine(system, order, eps)(y.expand(*batch, system.n_slow))
 
     return h
 
@@ -60,10 +68,10 @@ def invariance_residual(system: FastSlowSystem, h: Manifold, y: Tensor, eps: Any
 
 def check_eps(eps: Any, like: Tensor) -> Tensor:
     """eps as a tensor in the dtype and on the device of `like`; `ValueError` unless positive and finite."""
-    value = torch.as_tensor(eps, dtype=like.dtype, device=like.device)
-    bad = ~(torch.isfinite(value) & (value > 0))
+    value = check_float64("eps", eps).to(like)
+    bad = ~(torch.isfinite(plain(value)) & (plain(value) > 0))
     if bool(bad.any()):
-        raise ValueError(f"eps must be positive and finite, got {float(value[bad].reshape(-1)[0])!r}")
+        raise ValueError(f"eps must be positive and finite, got {float(plain(value)[bad].reshape(-1)[0])!r}")
     return value
 
 

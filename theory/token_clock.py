@@ -21,8 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from theory.arguments import check_float64, check_integer
 from theory.block_mean import block_mean, inverse_of_one_minus, propagator
-from theory.errors import Status
+from theory.errors import NumericalError, Status
 from theory.fast_slow import FastSlowSystem
 from theory.stationary import stationary_distribution
 
@@ -54,8 +55,9 @@ def token_clock(
     The block means come from doubling (`block_mean`): log₂ P matrix products a block, and p_st is never used.
 
     Raises `ValueError` for a period or n_blocks below one, a step that is not positive and finite, an x0 off the
-    simplex, a y0 that is not finite, another dtype than float64, or (Euler) a step too large for the exit rates at a
-    visited y; `GeneratorError` naming the y at which A(y) is no generator.
+    simplex, a y0 that is not finite, an empty batch, a float dtype other than float64, or (Euler) a step too large for
+    the exit rates at a visited y; `GeneratorError` naming the y at which A(y) is no generator; `NumericalError` with
+    the block and y where g is not finite.
     """
     period, n_blocks, step = check_clock(period, n_blocks, step)
     x, y = check_start(system, x0, y0)
@@ -74,7 +76,7 @@ def _run(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(y held, block means, ends of blocks), each [count, n_blocks, …], from x[count, n] and y[count, m]."""
     held, means, ends = [], [], []
-    for _ in range(n_blocks):
+    for block in range(n_blocks):
         system.check_at(y)
         A = system.A(y)
         try:
@@ -86,7 +88,14 @@ def _run(
         held.append(y)
         means.append(mean)
         ends.append(x)
-        y = y + step * system.g(mean, y)
+        slope = system.g(mean, y)
+        if not bool(torch.isfinite(slope).all()):
+            bad = y[~torch.isfinite(slope).all(-1)][0].tolist()
+            raise NumericalError(
+                f"g(x, y) of system {system.name!r} is not finite in block {block} (slow time {block * step:.6g}), at "
+                f"y = {bad}"
+            )
+        y = y + step * slope
     return torch.stack(held, -2), torch.stack(means, -2), torch.stack(ends, -2)
 
 
@@ -103,22 +112,16 @@ def predicted_gap(
 
 def check_clock(period: Any, n_blocks: Any, step: Any) -> tuple[int, int, float]:
     """The three numbers of a token clock, or a `ValueError` that names the bad one."""
-    for name, value in (("period", period), ("n_blocks", n_blocks)):
-        if isinstance(value, bool) or int(value) != value or value < 1:
-            raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
-    if not (math.isfinite(step) and step > 0):
+    period, n_blocks = check_integer(period, "period", least=1), check_integer(n_blocks, "n_blocks", least=1)
+    if isinstance(step, str) or not (math.isfinite(step) and step > 0):
         raise ValueError(f"step must be positive and finite, got {step!r}")
-    return int(period), int(n_blocks), float(step)
+    return period, n_blocks, float(step)
 
 
 def check_start(system: FastSlowSystem, x0: Any, y0: Any) -> tuple[Tensor, Tensor]:
     """x0[..., n] and y0[..., m] as float64 tensors of one batch shape, or a `ValueError` that says what is wrong."""
-    x, y = torch.as_tensor(x0), torch.as_tensor(y0)
+    x, y = check_float64("x0", x0), check_float64("y0", y0)
     for name, value, size in (("x0", x, system.n_states), ("y0", y, system.n_slow)):
-        if value.dtype != torch.float64:
-            raise ValueError(
-                f"{name} has dtype {value.dtype}; simulations are float64 only: in float32 residual/ε is meaningless"
-            )
         if value.ndim == 0 or value.shape[-1] != size:
             raise ValueError(f"{name} must be [..., {size}] for system {system.name!r}, got {list(value.shape)}")
         if not bool(torch.isfinite(value).all()):
@@ -130,5 +133,12 @@ def check_start(system: FastSlowSystem, x0: Any, y0: Any) -> tuple[Tensor, Tenso
     if bool(off.any()):
         bad = x.reshape(-1, x.shape[-1])[off.reshape(-1)][0]
         raise ValueError(f"x0 must be a probability vector; one is {bad.tolist()}, with sum {float(bad.sum()):.17g}")
-    batch = torch.broadcast_shapes(x.shape[:-1], y.shape[:-1])
+    try:
+        batch = torch.broadcast_shapes(x.shape[:-1], y.shape[:-1])
+    except RuntimeError:
+        raise ValueError(
+            f"the batch shapes of x0, {list(x.shape[:-1])}, and y0, {list(y.shape[:-1])}, do not broadcast"
+        ) from None
+    if 0 in batch:
+        raise ValueError(f"x0 and y0 hold no trajectory: their batch shape is {list(batch)}")
     return x.expand(*batch, -1), y.expand(*batch, -1)

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from theory.arguments import check_integer
 from theory.errors import NumericalError
-from theory.jump_process import check_integer, in_parts, streams
+from theory.jump_process import in_parts, streams
 
 
 def sample_tokens(K: Tensor, x: Tensor, period: Any, *, chains: Any = 1, seed: Any) -> Tensor:

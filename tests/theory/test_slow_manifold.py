@@ -131,3 +131,28 @@ def test_bad_eps(eps):
     h = theory.slow_manifold(theory.get_system("two_state"), 1)
     with pytest.raises(ValueError, match="eps must be positive and finite"):
         h(torch.tensor([0.5], dtype=torch.float64), eps)
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_eps_of_a_larger_batch_than_y_and_lists_for_y(order):
+    h = theory.slow_manifold(theory.get_system("two_state"), order)
+    eps = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)
+    y = torch.tensor([0.3], dtype=torch.float64)
+    together = h(y, eps)
+    assert together.shape == (3, 2)
+    for k, single in enumerate((0.1, 0.2, 0.3)):
+        assert torch.allclose(together[k], h([0.3], single), rtol=0, atol=1e-15)
+    y = theory.get_system("two_state").uniform(4, seed=0)
+    assert torch.allclose(torch.func.vmap(lambda y: h(y, 0.1))(y), h(y, 0.1), rtol=0, atol=1e-15)
+
+
+def test_y_of_another_precision_or_shape_is_refused():
+    h = theory.slow_manifold(theory.get_system("two_state"), 1)
+    with pytest.raises(ValueError, match=r"y has dtype torch\.float32"):
+        h(torch.tensor([0.3]), 0.1)
+    with pytest.raises(ValueError, match=r"y must be \[..., 1\]"):
+        h([0.3, 0.4], 0.1)
+    with pytest.raises(ValueError, match="does not broadcast"):
+        h([[0.3], [0.4]], [0.1, 0.2, 0.3])
+    with pytest.raises(ValueError, match="order must be an integer"):
+        theory.slow_manifold(theory.get_system("two_state"), "one")

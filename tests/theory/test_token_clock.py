@@ -150,3 +150,34 @@ def test_blocks_broadcast_and_the_input_is_not_changed():
     assert torch.equal(x, kept[0]) and torch.equal(y, kept[1])
     alone = theory.token_clock(RING, x[0], y[2], period=8, n_blocks=3, step=0.05)
     assert torch.allclose(alone.mean, blocks.mean[2], atol=1e-15)
+
+
+def test_python_numbers_are_taken_as_float64_whatever_the_default_dtype():
+    blocks = theory.token_clock(TWO, [1, 0], [0.25], period=3, n_blocks=2, step=0.1)
+    exact = theory.token_clock(
+        TWO, np.array([1.0, 0.0]), torch.tensor([0.25], dtype=torch.float64), period=3, n_blocks=2, step=0.1
+    )
+    assert torch.equal(blocks.mean, exact.mean)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"period": float("inf")}, "period must be an integer >= 1, got inf"),
+        ({"n_blocks": None}, "n_blocks must be an integer >= 1, got None"),
+        ({"step": "0.1"}, "step must be positive and finite"),
+        ({"x0": np.full((2, 2), 0.5), "y0": np.full((3, 1), 0.5)}, "do not broadcast"),
+        ({"y0": np.zeros((0, 1))}, "hold no trajectory"),
+        ({"y0": None}, "y0 must hold real numbers"),
+    ],
+)
+def test_what_is_no_start_and_no_clock_is_refused_by_name(change, message):
+    given = {"x0": [0.5, 0.5], "y0": [0.5], "period": 4, "n_blocks": 2, "step": 0.1} | change
+    with pytest.raises(ValueError, match=message):
+        theory.token_clock(TWO, given.pop("x0"), given.pop("y0"), **given)
+
+
+def test_a_slow_map_that_turns_nan_is_reported_with_block_and_y():
+    system = dataclasses.replace(TWO, slow=lambda x, y: torch.where(y > 0.55, torch.nan, 1.0).to(y))
+    with pytest.raises(theory.NumericalError, match=r"not finite in block 2 \(slow time 0.2\), at y = \[0.6"):
+        theory.token_clock(system, [0.5, 0.5], [0.4], period=4, n_blocks=3, step=0.1)

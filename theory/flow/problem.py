@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from theory.arguments import check_float64
 from theory.errors import Status
 from theory.fast_slow import FastSlowSystem
 
@@ -101,23 +102,6 @@ def pose(
         time_limit=float(time_limit),
     )
     return problem, batch
-
-
-def check_float64(name: str, value: Any) -> Tensor:
-    """`value` as a float64 tensor; lower precision is refused, integers are taken as float64."""
-    tensor = value if isinstance(value, Tensor) else torch.as_tensor(value)
-    if not isinstance(value, Tensor) and tensor.dtype == torch.float32 and not hasattr(value, "dtype"):
-        tensor = torch.as_tensor(value, dtype=torch.float64)  # Python floats arrive in torch's default dtype
-    if tensor.is_complex() or tensor.dtype == torch.bool:
-        raise ValueError(f"{name} has dtype {tensor.dtype}; pass real numbers in float64")
-    if not tensor.is_floating_point():
-        return tensor.to(torch.float64)
-    if tensor.dtype != torch.float64:
-        raise ValueError(
-            f"{name} has dtype {tensor.dtype}; simulation takes float64 only, because the rounding of A x is divided "
-            f"by ε (in float32 it leaves a residual of 6 at ε = 1e-8): pass {name}.double()"
-        )
-    return tensor
 
 
 def check_times(t: Any) -> Tensor:

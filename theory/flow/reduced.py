@@ -21,11 +21,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from theory.arguments import check_float64
 from theory.errors import NumericalError, Status
 from theory.fast_slow import FastSlowSystem
 from theory.flow.explicit import integrate_explicit
 from theory.flow.layer_shift import layer_shift
-from theory.flow.problem import check_float64, check_simplex, check_times
+from theory.flow.problem import check_simplex, check_times
 from theory.flow.trajectory import Stats
 from theory.slow_manifold import check_eps, first_order
 from theory.stationary import stationary_distribution

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 
 from theory import FastSlowSystem, stationary_distribution, token_clock
+from theory.arguments import check_integer
 from theory.block_mean import propagator
-from theory.jump_process import check_integer
 from theory.token_jumps import sample_tokens, token_frequency_covariance
 from verify.observe import Observation, clock
 
