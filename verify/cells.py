@@ -197,9 +197,8 @@ class _Worker:
 
 def _serve(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers itself
-    import torch
-
-    torch.set_num_threads(1)
+    # This process is ours: read by OpenMP, MKL and numba when a cell first imports what uses them.
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"))
     while True:
         try:
             work, configuration = pipe.recv()
@@ -267,7 +266,7 @@ def _on_dask(cells: Sequence[Cell], address: str) -> Iterator[Iterator[CellResul
     def ended() -> Iterator[CellResult]:
         for cell in cells:
             futures[client.submit(_execute, cell.work, cell.configuration, key=f"cell-{cell.key}")] = cell
-        for future in as_completed(list(futures)):
+        for future in as_completed(list(futures), loop=client.loop):
             cell = futures[future]
             lost = future.exception() if future.status == "error" else None
             if lost is not None or future.status != "finished":

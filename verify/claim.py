@@ -39,8 +39,8 @@ class Profile:
     Raises `ValueError` for an unknown name and for seeds that are not different integers >= 0.
     """
 
-    name: str = "quick"
-    seeds: tuple[int, ...] = (0,)
+    name: Any = "quick"
+    seeds: tuple[Any, ...] = (0,)
     device: str = "cpu"
     trained: tuple[dict[str, Any], ...] = ()
 

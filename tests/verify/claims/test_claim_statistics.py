@@ -1,0 +1,130 @@
+"""What claims share: the verdict over systems, paired seeds, the Donsker–Varadhan rate, random generators."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from theory import check_generator, get_system, recurrent_classes, stationary_distribution
+from verify.claim import Profile
+from verify.claims import neutral_at_500k, neutral_at_scale
+from verify.claims._generators import COUNT, condition, random_generators
+from verify.claims._networks import random_configs
+from verify.claims._systems import OnSystem, over_systems
+from verify.claims._training import MARGIN, judge_neutrality, paired, planted_cells
+from verify.claims.variational_minimisers import _donsker_varadhan
+from verify.verdict import Verdict
+
+
+def on(system, interval, *, predicted=1.0, reason=""):
+    middle = None if interval is None else sum(interval) / 2
+    return OnSystem(system, predicted, middle, interval, reason, 0.01)
+
+
+def test_the_verdict_over_systems():
+    good, bad, open_one = on("a", (0.99, 1.02)), on("b", (0.8, 0.9)), on("c", None, reason="too few points")
+    assert over_systems("slope", [good, open_one]).verdict is Verdict.HOLDS
+    assert "INCONCLUSIVE on c: too few points" in over_systems("slope", [good, open_one]).reason
+    found = over_systems("slope", [good, bad, open_one])
+    assert found.verdict is Verdict.VIOLATED and found.interval == (0.8, 0.9)
+    found = over_systems("slope", [open_one])
+    assert found.verdict is Verdict.INCONCLUSIVE and found.measured is None and "c: too few points" in found.reason
+
+
+def test_an_interval_too_wide_concludes_nothing():
+    assert on("a", (0.8, 1.2)).verdict is Verdict.INCONCLUSIVE and "wider than" in on("a", (0.8, 1.2)).why
+    assert on("a", (0.99, 1.0)).why == ""
+
+
+@given(st.lists(st.tuples(st.floats(1, 3), st.floats(-0.05, 0.05)), min_size=3, max_size=8))
+def test_paired_differences_are_scipys(pairs):
+    dense = np.array([loss for loss, _ in pairs])
+    coupled = dense + np.array([difference for _, difference in pairs])
+    if np.std(coupled - dense) < 1e-6:
+        return
+    trained = [
+        {"arm": arm, "seed": seed, "validation_loss": float(loss)}
+        for arm, losses in (("dense", dense), ("coupled", coupled))
+        for seed, loss in enumerate(losses)
+    ]
+    found = paired(trained, "coupled", "dense", level=0.9)
+    expected = stats.ttest_rel(coupled, dense).confidence_interval(0.9)
+    assert found.interval == pytest.approx((expected.low, expected.high), rel=1e-8, abs=1e-12)
+    assert found.noise == pytest.approx(np.std(dense, ddof=1))
+    # Two one-sided tests at 5 % are the 90 % interval within the margin.
+    assert found.equivalent == (-MARGIN < expected.low and expected.high < MARGIN)
+
+
+@pytest.mark.parametrize("difference, verdict", [(0.0, "CONSISTENT"), (-0.1, "INCONSISTENT"), (-0.009, "INCONCLUSIVE")])
+def test_neutrality_is_judged_by_both_criteria(difference, verdict):
+    found = judge_neutrality(planted_cells(dense=2.1, coupled=2.1 + difference))
+    assert found.verdict == verdict, found.reason
+    assert ("the two criteria disagree" in found.reason) == (verdict == "INCONCLUSIVE")
+
+
+def test_one_seed_judges_nothing():
+    one = [cell for cell in planted_cells(dense=2.1, coupled=2.1) if cell["seed"] == 0]
+    assert judge_neutrality(one).verdict == "INCONCLUSIVE"
+
+
+def test_an_open_gate_is_not_neutral():
+    cells = [dict(cell) for cell in planted_cells(dense=2.1, coupled=2.1)]
+    for cell in cells:
+        if cell["arm"] == "coupled":
+            cell["closed_gate_loss"] = cell["validation_loss"] + 0.2
+    assert judge_neutrality(cells).verdict == "INCONSISTENT"
+
+
+def test_training_cells_are_keyed_by_arm_and_seed_and_shared():
+    cells = neutral_at_500k.cells(Profile("paper", (0, 1)))
+    assert len({cell.key for cell in cells}) == 10 and neutral_at_500k.cells(Profile()) == []
+    assert {cell.configuration["tokens"] for cell in neutral_at_scale.cells(Profile("scale"))} == {10_000_000}
+    assert [cell.configuration["seed"] for cell in cells] == [0] * 5 + [1] * 5
+
+
+def detailed_balance_rate(A, q):
+    """I(q) = Σ q_i|A_ii| − Σ_{i≠j} √(q_i q_j A_ij A_ji), exact under detailed balance alone."""
+    off = A - np.diag(np.diag(A))
+    return float(-q @ np.diag(A) - np.sqrt(np.outer(q, q) * off * off.T).sum())
+
+
+@given(st.integers(0, 10**6))
+def test_the_rate_is_the_closed_form_under_detailed_balance_and_zero_at_p(seed):
+    rng = np.random.default_rng(seed)
+    p, q = rng.dirichlet(np.ones(5)) + 0.01, rng.dirichlet(np.ones(5)) + 0.01
+    p, q = p / p.sum(), q / q.sum()
+    flow = rng.exponential(size=(5, 5))
+    A = (flow + flow.T) / p[None, :]
+    np.fill_diagonal(A, 0.0)
+    A = (A - np.diag(A.sum(0))) / np.abs(A).max()
+    assert _donsker_varadhan(A, q)[0] == pytest.approx(detailed_balance_rate(A, q), rel=1e-9, abs=1e-13)
+    assert abs(_donsker_varadhan(A, p)[0]) < 1e-13
+
+
+def test_the_gradient_of_the_rate_without_detailed_balance():
+    A = get_system("driven_cycle").A(torch.zeros(2, dtype=torch.float64)).numpy()
+    p = stationary_distribution(A)
+    q = np.array([0.1, 0.3, 0.2, 0.15, 0.25])
+    value, gradient = _donsker_varadhan(A, q)
+    assert value > 0 and abs(_donsker_varadhan(A, p)[0]) < 1e-13
+    direction, h = np.array([1.0, -2.0, 0.5, 0.0, 0.5]), 1e-6
+    difference = _donsker_varadhan(A, q + h * direction)[0] - _donsker_varadhan(A, q - h * direction)[0]
+    assert gradient @ direction == pytest.approx(difference / (2 * h), rel=1e-7)
+
+
+def test_there_are_a_thousand_irreducible_generators():
+    count = 0
+    for A in random_generators(3):
+        check_generator(A)
+        assert all(len(recurrent_classes(a)) == 1 and len(recurrent_classes(a)[0]) == len(a) for a in A[:5])
+        assert bool((condition(A) >= 1).all()) and bool((A[1::2] == 0).any()) == (A.shape[-1] > 2)
+        count += len(A)
+    assert count == COUNT == 1000
+
+
+def test_random_configurations_are_valid_and_differ():
+    found = list(random_configs(0, arms=("coupled", "local")))
+    assert len(set(found)) == len(found) == 100 and {config.arm for config in found} == {"coupled", "local"}
+    assert any(config.block_size % config.period for config in found)
