@@ -142,6 +142,7 @@ TESTS: dict[int, tuple[str, list[str]]] = {
         [
             "theory/test_flow_faults.py::test_nan_in_the_middle_is_reported_with_its_time",
             "theory/test_reduced_flow.py::test_a_flow_that_is_not_finite_is_reported",
+            "theory/test_token_clock.py::test_a_slow_map_that_turns_nan_is_reported_with_block_and_y",
         ],
     ),
     17: (
@@ -305,6 +306,7 @@ TESTS: dict[int, tuple[str, list[str]]] = {
         [
             "verify/test_manifold_gap_command.py::test_bad_usage_is_one_line_and_exit_code_2",
             "verify/test_ablation.py::test_usage_errors",
+            "verify/test_runner.py::test_usage_errors",
             "network/test_train.py::test_usage_errors_are_one_line_and_code_2",
             "network/test_generate.py::test_the_command_refuses_in_one_line",
         ],
@@ -329,6 +331,7 @@ TESTS: dict[int, tuple[str, list[str]]] = {
         "strict JSON, alone on stdout",
         [
             "verify/test_provenance.py::test_strict_json_has_no_nan_or_infinity",
+            "verify/test_runner.py::test_json_has_its_keys_is_strict_and_repeats",
             "verify/test_manifold_gap.py::test_the_json_has_the_keys_of_the_design_and_no_nan",
             "verify/test_manifold_gap_command.py::test_json_alone_on_stdout_and_progress_on_stderr",
         ],
@@ -340,14 +343,26 @@ TESTS: dict[int, tuple[str, list[str]]] = {
             "verify/test_manifold_gap_command.py::test_a_real_ctrl_c_exits_130_without_a_traceback",
             "verify/test_manifold_gap_command.py::test_a_closed_pipe_is_quiet",
             "verify/test_ablation.py::test_ctrl_c_keeps_the_finished_cells",
+            "verify/test_runner.py::test_ctrl_c_exits_130_and_the_next_run_goes_on",
             "network/test_train.py::test_ctrl_c_saves_and_the_run_goes_on_as_if_nothing_had_been",
             "network/test_generate.py::test_interrupted_generation_prints_what_there_is",
+        ],
+    ),
+    44: (
+        "a claim that raises; no claim selected",
+        [
+            "verify/test_runner.py::test_a_claim_that_raises_is_an_error_and_the_others_run",
+            "verify/test_runner.py::test_no_claim_is_no_run",
+            "verify/test_runner.py::test_exit_codes",
+            "verify/test_claim.py::test_a_broken_file_is_broken_alone",
+            "verify/test_cells.py::test_a_cell_that_always_kills_its_worker_fails_alone",
         ],
     ),
     45: (
         "one seed, one result",
         [
             "verify/test_manifold_gap.py::test_the_same_seed_gives_the_same_json_and_another_seed_other_points",
+            "verify/test_runner.py::test_json_has_its_keys_is_strict_and_repeats",
             "verify/test_fits.py::test_the_same_seed_gives_the_same_phi_and_leaves_the_global_seed_alone",
             "theory/test_jump_process.py::test_one_seed_one_result",
         ],
@@ -377,7 +392,7 @@ TESTS: dict[int, tuple[str, list[str]]] = {
     ),
 }
 
-PENDING: dict[int, str] = {44: "tests of the runner of claims"}
+PENDING: dict[int, str] = {}
 
 
 @cache
