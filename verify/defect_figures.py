@@ -11,7 +11,8 @@ For M[n, n] in column convention (row convention: pass Mᵀ):
 
 The shifted distance is divided by what no c changes: over ‖M − cI‖ it would fall to 1/√n for *any* M as c grows, since
 −cI alone is that close to a generator. For the same reason a small plain distance may be nothing but a negative
-diagonal: read it beside the shifted one and the negative mass. A matrix that is zero where the figure divides counts as a generator (0).
+diagonal: read it beside the shifted one and the negative mass. A matrix that is zero where the figure divides counts
+as a generator (0).
 
 No figure means anything by itself. `gaussian_null` gives those of matrices with independent normal entries of the same
 size and support; `rotated_null` those of the matrix itself in random orthonormal bases. The stream of a network
