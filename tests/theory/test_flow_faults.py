@@ -1,6 +1,7 @@
 """What bad input and failing systems must get from `simulate`, line by line."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ def two_state(**changes):
     return dataclasses.replace(theory.get_system("two_state"), **changes)
 
 
-def simulate(system=None, x0=X0, y0=Y0, t=T, eps=0.1, **kwargs):
+def simulate(system=None, x0: Any = X0, y0: Any = Y0, t: Any = T, eps: Any = 0.1, **kwargs):
     return theory.simulate(system or two_state(), x0, y0, t, eps, **kwargs)
 
 

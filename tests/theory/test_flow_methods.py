@@ -1,5 +1,7 @@
 """Trajectories against solutions that are known: closed form at 30 digits, and another algorithm two orders finer."""
 
+from typing import Any
+
 import mpmath
 import numpy as np
 import pytest
@@ -110,7 +112,7 @@ def test_the_boundary_layer_is_resolved():
 def test_explicit_cross_check_at_large_eps():
     system = theory.get_system("driven_cycle")
     x0, y0 = spike_start(system, 3)
-    kwargs = {"rtol": 1e-9, "atol": 1e-11}
+    kwargs: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-11}
     explicit = theory.simulate(system, x0, y0, T, 0.1, method="dopri5", **kwargs)
     implicit = theory.simulate(system, x0, y0, T, 0.1, **kwargs)
     assert explicit.stats.method == "dopri5" and implicit.stats.method == "collocation"

@@ -63,6 +63,7 @@ def test_cost_does_not_depend_on_eps():
 def test_order_zero_stays_on_the_critical_manifold():
     system, _, y0 = case("driven_cycle")
     path = theory.reduced_flow(system, y0, T)
+    assert system.stationary is not None
     torch.testing.assert_close(path.x, system.stationary(path.y), rtol=1e-12, atol=1e-14)
     assert path.status is Status.SUCCESS and path.order == 0 and path.y.shape == (4, 2)
 
