@@ -26,6 +26,7 @@ from theory.master_equation import (
     relative_entropy,
     relaxation_radius,
 )
+from theory.nearest_generator import nearest_generator, nearest_generator_shift
 from theory.occupation import (
     expected_occupation_tv,
     occupation_chi2,
@@ -67,6 +68,8 @@ __all__ = [
     "kemeny_constant",
     "list_systems",
     "mean_first_passage_times",
+    "nearest_generator",
+    "nearest_generator_shift",
     "occupation_chi2",
     "occupation_covariance",
     "occupation_interval",
