@@ -32,7 +32,12 @@ def as_real_tensor(A: Any, name: str = "A") -> Tensor:
             )
         tensor = A
     else:
-        array = np.asarray(A)
+        if type(A).__module__.startswith("scipy.sparse"):
+            raise GeneratorError(f"{name} is sparse, which this function does not take: pass {name}.toarray()")
+        try:
+            array = np.asarray(A)
+        except ValueError as error:
+            raise GeneratorError(f"{name} is no rectangular array: {error}") from None
         if array.dtype == object or array.dtype.kind not in "iufc":
             raise GeneratorError(f"{name} has dtype {array.dtype}; pass a real floating-point or integer array")
         if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
@@ -51,12 +56,17 @@ def as_real_tensor(A: Any, name: str = "A") -> Tensor:
 
 
 def check_generator(A: Any, *, unit_round_off: float | None = None) -> None:
-    """Raise `GeneratorError` unless every matrix of A[..., n, n] is a generator in column convention.
+    """Raise `GeneratorError` unless every matrix of A[..., n, n] (or scipy.sparse A[n, n]) is a generator, by columns.
 
     Off-diagonal rates must be >= 0 and each column must sum to zero within rounding, 8 n η Σ_i |A_ij| with η the unit
     round-off of A's dtype (or the one given, for rates that were computed in a lower precision): a bound that scales
     with the data. The message names the entry (and the batch element).
     """
+    if type(A).__module__.startswith("scipy.sparse"):
+        from theory.sparse_generator import checked_rates
+
+        checked_rates(A)
+        return
     M = as_real_tensor(A)
     _require_square(M, "A")
     M = plain(M)
@@ -95,8 +105,17 @@ def from_rates(rates: Any) -> Tensor:
 
 def from_row_convention(Q: Any) -> Tensor:
     """A = Qᵀ for a rate matrix Q[..., n, n] of the probability texts, whose rows sum to zero; A is checked."""
-    A = as_real_tensor(Q, "Q").transpose(-1, -2)
-    check_generator(A)
+    rows = as_real_tensor(Q, "Q")
+    _require_square(rows, "Q")
+    A = rows.transpose(-1, -2)
+    try:
+        check_generator(A)
+    except GeneratorError as error:
+        if "looks transposed" in str(error):
+            raise GeneratorError(
+                "the columns of Q sum to zero: it is in the column convention already: use it as A"
+            ) from None
+        raise GeneratorError(f"Q is no rate matrix whose rows sum to zero; A = Qᵀ: {error}") from None
     return A
 
 

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import theory
 from theory import GeneratorError, check_generator, from_rates, from_row_convention, recurrent_classes
 
 
@@ -47,7 +48,7 @@ def test_from_rates_ignores_the_diagonal_and_keeps_its_argument():
 def test_row_convention_is_transposed_and_checked():
     Q = np.array([[-1.0, 1.0, 0.0], [0.0, -2.0, 2.0], [3.0, 0.0, -3.0]])
     assert np.array_equal(from_row_convention(Q).numpy(), Q.T)
-    with pytest.raises(GeneratorError, match="sums to"):
+    with pytest.raises(GeneratorError, match="columns of Q sum to zero"):
         from_row_convention(Q.T)
 
 
@@ -126,3 +127,24 @@ def test_recurrent_classes_are_those_of_reachability(seed, n, density):
         tuple(np.flatnonzero(reach[i]).tolist()) for i in range(n) if all(reach[j, i] for j in np.flatnonzero(reach[i]))
     }
     assert {tuple(c) for c in recurrent_classes(from_rates(jump.astype(float)))} == expected
+
+
+def test_what_is_sparse_or_ragged_is_named_for_what_it_is():
+    import scipy.sparse
+
+    A = np.array([[-1.0, 2.0], [1.0, -2.0]])
+    theory.check_generator(scipy.sparse.csr_array(A))
+    with pytest.raises(theory.GeneratorError, match="column 0"):
+        theory.check_generator(scipy.sparse.coo_array(A.T))
+    with pytest.raises(theory.GeneratorError, match=r"A is sparse.*A\.toarray\(\)"):
+        theory.group_inverse(scipy.sparse.csr_matrix(A))
+    with pytest.raises(theory.GeneratorError, match="no rectangular array"):
+        theory.check_generator([[1.0, 2.0], [1.0]])
+
+
+def test_from_row_convention_does_not_send_the_caller_back_to_itself():
+    A = [[-1.0, 2.0], [1.0, -2.0]]
+    with pytest.raises(theory.GeneratorError, match="in the column convention already: use it as A"):
+        theory.from_row_convention(A)
+    with pytest.raises(theory.GeneratorError, match="Q must be square"):
+        theory.from_row_convention([1.0, 2.0])
