@@ -173,7 +173,9 @@ def measure(
     if last_fit is not None:
         notes.append(f"fit at P = {rows[-1].period}: {last_fit.note}")
     slope, ratios = slope_and_ratios(rows, floor)
-    verdict, reason = judge(rows, slope, ratios, rounding, fixed=phi_theta is not None and not _takes_period(phi_theta))
+    verdict, reason = judge(
+        rows, slope, ratios, floor, rounding, fixed=phi_theta is not None and not _takes_period(phi_theta)
+    )
     if interrupted:
         verdict, reason = Verdict.INCONCLUSIVE, f"interrupted after {len(rows)} of {len(wanted)} periods; {reason}"
     return ManifoldGap(
