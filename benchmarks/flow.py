@@ -293,7 +293,7 @@ def reference(case: Case, rows: np.ndarray) -> np.ndarray:
     out = []
     by_numba, its_jacobian = case.compiled
     for i in rows:
-        eps, N = case.eps[i], case.x0.shape[1] + 1
+        eps, N = float(case.eps[i]), case.x0.shape[1] + 1
 
         def rhs(t: float, u: np.ndarray, eps: float = eps, N: int = N) -> np.ndarray:
             du = np.empty(N)
@@ -406,7 +406,7 @@ def against_diffrax(case: Case, rows: np.ndarray, truth: np.ndarray, rounds: int
         per_round = []
         for turn in range(rounds):
             own = [math.log(seconds[f"ours {g:g}"][turn]) for g in grid]
-            at_equal_error = math.exp(np.interp(-math.log(error), -np.log(ladder), own))
+            at_equal_error = math.exp(float(np.interp(-math.log(error), -np.log(ladder), own)))
             per_round.append(seconds[f"diffrax {run}"][turn] / at_equal_error)
         table.append(
             {
