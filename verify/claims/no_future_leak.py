@@ -24,11 +24,11 @@ def mutant(profile: Profile) -> Exact:
 
 def _leak(seed: int, *, early: bool) -> Exact:
     from network.leak_check import leak_check
-    from verify.claims._networks import model_of, random_configs
+    from verify.claims._networks import COUNT, model_of, random_configs
 
     largest, reached, count = 0.0, float("inf"), 0
     periods: set[int] = set()
-    for config in random_configs(seed, arms=("coupled", "blind", "local")):
+    for config in random_configs(seed, arms=("coupled", "blind", "local"), count=20 if early else COUNT):
         model = model_of(config, seed + count)
         if early and model.coupling is not None:
             model.coupling.unpool = _one_block_early
