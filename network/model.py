@@ -54,7 +54,7 @@ class Coupling(nn.Module):
         self.phi_theta.check_input(x)
         y = block_mean(x, self.period)
         if self.arm == "blind":
-            y = y.roll(1, 0)
+            y = _partners(y)
         if self.slow is not None:
             y = self.slow(y, rotary[: y.shape[1]], caches)
         return self.gate(self.phi_theta(rms_norm(y)))
@@ -62,6 +62,16 @@ class Coupling(nn.Module):
     def forward(self, x: Tensor, rotary: Tensor) -> Tensor:
         """x[B, T, d] -> [B, T, d]."""
         return self.unpool(self.signal(x, rotary), self.period, x.shape[1])
+
+
+def _partners(y: Tensor) -> Tensor:
+    """y[B, N, d] with the rows 0 and 1, 2 and 3, … exchanged; of an odd number the last three rotate.
+
+    A batch that is split into even parts is thereby exchanged as the whole is.
+    """
+    paired = len(y) if len(y) % 2 == 0 else len(y) - 3
+    swapped = y[:paired].unflatten(0, (paired // 2, 2)).flip(1).flatten(0, 1)
+    return swapped if paired == len(y) else torch.cat([swapped, y[paired:].roll(1, 0)])
 
 
 class FastSlowLM(nn.Module):

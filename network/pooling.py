@@ -26,7 +26,9 @@ def block_mean(x: Tensor, period: Any) -> Tensor:
     if period > length:
         raise ValueError(f"period = {period} exceeds the T = {length} tokens of x: no block is complete")
     blocks = length // period
-    return x[:, : blocks * period].reshape(batch, blocks, period, width).mean(2)
+    # The backward pass of a slice fills an array of its own, even where the slice is all of x.
+    complete = x if blocks * period == length else x[:, : blocks * period]
+    return complete.reshape(batch, blocks, period, width).sum(2) / period
 
 
 def unpool(c: Tensor, period: Any, length: Any) -> Tensor:

@@ -93,17 +93,19 @@ class _Loop:
     def _part_size(self, arm: str) -> int:
         """How many rows are computed at once.
 
-        Arm `blind` reads the sequence beside its own in what is computed at once. In parts of two that is a swap within
-        pairs, which is the same however many processes share the batch; no part may be a single row.
+        Arm `blind` exchanges the sequences of what is computed at once in pairs, and a last odd one with a pair: the
+        same in parts as in the whole if all parts are even but the last of a batch, and that is no single row.
         """
-        rows = self.rows.stop - self.rows.start
-        size = min(self.training.micro_batch or (2 if arm == "blind" else rows), rows)
+        rows, world = self.rows.stop - self.rows.start, self.group.world
+        size = min(self.training.micro_batch or rows, rows)
+        odd = (size < rows and size % 2) or (world > 1 and rows % 2)
         short = len(self.data.validation) <= 2 * self.batches.block_size
-        if arm == "blind" and (size == 1 or rows % size == 1 or short):
+        if arm == "blind" and (odd or size == 1 or rows % size == 1 or short):
             raise ValueError(
-                f"arm 'blind' reads another sequence, so it needs at least 2 sequences in every part of a batch: "
-                f"batch_size = {self.training.batch_size} over {self.group.world} processes with micro_batch = "
-                f"{self.training.micro_batch}, and {len(self.data.validation)} validation tokens, do not give them"
+                f"arm 'blind' reads another sequence, so it needs at least 2 sequences in every part of a batch and an "
+                f"even number in all but the last: batch_size = {self.training.batch_size} over {world} processes with "
+                f"micro_batch = {self.training.micro_batch}, and {len(self.data.validation)} validation tokens, do not "
+                f"give them; an even micro_batch, and an even number of rows for each of several processes, do"
             )
         return size
 

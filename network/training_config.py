@@ -24,7 +24,7 @@ class TrainConfig:
     """The training of one run.
 
     tokens: training tokens, at least one batch. batch_size: sequences per step over all processes. micro_batch:
-    sequences per backward pass and process, which bounds memory (None: all of a process's rows, in arm `blind` two).
+    sequences per backward pass and process, which bounds memory (None: all of a process's rows).
     learning_rate: the peak. warmup, final: fraction of the steps, fraction of the peak. weight_decay, beta1, beta2:
     AdamW's. clip: bound on the 2-norm of the gradient. seed: initial weights and data order. evaluations: how many,
     evenly spaced, the last one after the last step. eval_tokens: validation tokens read at each. checkpoint_every:

@@ -162,6 +162,34 @@ def test_blind_is_coupled_to_its_neighbours_pooled_tokens():
         assert torch.equal(coupled(tokens)[0], coupled(swapped)[0])
 
 
+@pytest.mark.parametrize(
+    "batch, partners",
+    [(2, [1, 0]), (3, [2, 0, 1]), (4, [1, 0, 3, 2]), (5, [1, 0, 4, 2, 3]), (7, [1, 0, 3, 2, 6, 4, 5])],
+)
+def test_blind_reads_exactly_its_partner(batch, partners):
+    model, tokens = open_gates(build(arm="blind")), random_tokens(batch)
+    seen = []
+    with torch.no_grad():
+        before = model(tokens)
+        for row in range(batch):
+            changed = tokens.clone()
+            changed[row] = (tokens[row] + 1) % 11
+            moved = (model(changed) != before).flatten(1).any(1).nonzero()[:, 0].tolist()
+            assert len(moved) == 2 and row in moved
+            seen.append(next(reader for reader in moved if reader != row))
+    # seen[row] reads row.
+    assert [seen.index(reader) for reader in range(batch)] == partners
+
+
+@pytest.mark.parametrize("parts", [(2, 2, 2, 2), (4, 4), (6, 2), (2, 4, 3), (6, 3), (4, 5)])
+def test_blind_reads_the_same_in_even_parts_as_in_the_whole(parts):
+    model, tokens = open_gates(build(arm="blind")), random_tokens(sum(parts))
+    with torch.no_grad():
+        torch.testing.assert_close(
+            torch.cat([model(part) for part in tokens.split(parts)]), model(tokens), rtol=1e-12, atol=1e-13
+        )
+
+
 def test_local_has_no_slow_attention():
     local = open_gates(build(arm="local", n_slow_layer=3))
     assert local.coupling.slow is None

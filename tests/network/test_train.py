@@ -69,7 +69,7 @@ def test_the_loop_is_adamw_with_warm_up_cosine_and_clipping(small_model, small_t
     torch.testing.assert_close(torch.tensor(result.losses), torch.tensor(losses), rtol=1e-10, atol=0)
 
 
-@pytest.mark.parametrize("arm", ["coupled", "local"])
+@pytest.mark.parametrize("arm", ["coupled", "local", "blind"])
 def test_micro_batches_add_up_to_the_batch(small_model, small_training, small_data, arm):
     config = replace(small_model, arm=arm)
     training = replace(small_training, dtype="float64", batch_size=6)
@@ -275,10 +275,14 @@ def test_what_cannot_be_trained_is_refused_before_training(small_model, small_tr
         train(replace(small_model, block_size=5000), small_training, data=small_data)
     with pytest.raises(ValueError, match="resume=True needs run"):
         train(small_model, small_training, data=small_data, resume=True)
-    with pytest.raises(ValueError, match=r"blind.* needs at least 2 sequences"):
-        train(replace(small_model, arm="blind"), replace(small_training, batch_size=1), data=small_data)
-    with pytest.raises(ValueError, match=r"blind.* needs at least 2 sequences"):
-        train(replace(small_model, arm="blind"), replace(small_training, batch_size=5, micro_batch=2), data=small_data)
+    for sizes in ({"batch_size": 1}, {"batch_size": 5, "micro_batch": 2}, {"batch_size": 6, "micro_batch": 3}):
+        with pytest.raises(ValueError, match=r"blind.* needs at least 2 sequences .* and an even number"):
+            train(replace(small_model, arm="blind"), replace(small_training, **sizes), data=small_data)
+    two = Processes(0, 2, torch.device("cpu"))
+    with pytest.raises(ValueError, match=r"blind.* batch_size = 6 over 2 processes .* an even number of rows for each"):
+        training_module._Loop(
+            replace(small_model, arm="blind"), replace(small_training, batch_size=6), small_data, two, None
+        )
     short = tmp_path / "short.txt"
     short.write_text("too short a text")
     with pytest.raises(CorpusError, match="training split holds 15 tokens, less than one window"):
