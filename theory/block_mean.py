@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from theory.group_inverse import solve_sum_zero
+from theory.transition_matrix import transition_matrix
 
 
 def propagator(A: Float[Tensor, "*b n n"], step: float, *, euler: bool = False) -> Float[Tensor, "*b n n"]:
@@ -26,7 +27,7 @@ def propagator(A: Float[Tensor, "*b n n"], step: float, *, euler: bool = False) 
     (a two-state chain flips for ever), above it entries of K are negative.
     """
     if not euler:
-        return torch.linalg.matrix_exp(step * A)
+        return transition_matrix(A, torch.tensor(step, dtype=A.dtype, device=A.device))
     exit_rate = -A.diagonal(dim1=-2, dim2=-1).amin(-1)
     if bool((step * exit_rate >= 1).any()):
         raise ValueError(

@@ -11,6 +11,7 @@ detailed balance), so that a test can hold the general algorithms against it.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -56,10 +57,18 @@ class FastSlowSystem:
                 raise FastSlowSystemError(f"{field} must be a function, got {type(getattr(self, field)).__name__}")
         for field in ("n_states", "n_slow"):
             value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            try:
+                size = 0 if isinstance(value, bool) else operator.index(value)
+            except TypeError:
+                size = 0
+            if size < 1:
                 raise FastSlowSystemError(f"{field} must be an integer >= 1, got {value!r}")
+            object.__setattr__(self, field, size)
         for field in ("low", "high"):
-            corner = torch.as_tensor(getattr(self, field), dtype=torch.float64).detach().clone()
+            try:
+                corner = torch.as_tensor(getattr(self, field), dtype=torch.float64).detach().clone()
+            except (TypeError, ValueError, RuntimeError):
+                raise FastSlowSystemError(f"{field} must hold numbers, got {getattr(self, field)!r}") from None
             if corner.ndim == 0:
                 corner = corner.repeat(self.n_slow)
             if corner.shape != (self.n_slow,) or not bool(torch.isfinite(corner).all()):

@@ -23,6 +23,8 @@ def changed(**fields):
         ({"high": float("inf")}, "high must hold"),
         ({"low": 1.0, "high": 1.0}, "low must lie below high"),
         ({"generator": None}, "generator must be a function"),
+        ({"low": "a"}, "low must hold numbers, got 'a'"),
+        ({"high": None}, "high must hold numbers, got None"),
     ],
 )
 def test_bad_fields_are_named(fields, message):
@@ -31,6 +33,9 @@ def test_bad_fields_are_named(fields, message):
 
 
 def test_all_fields_are_kept():
+    import numpy as np
+
+    assert changed(n_states=np.int64(2)).n_states == 2
     assert GOOD.n_states == 2 and GOOD.n_slow == 1 and GOOD.name == "two_state"
     assert torch.equal(GOOD.low, torch.zeros(1, dtype=torch.float64))
 
