@@ -30,7 +30,7 @@ OKABE_ITO = {
     "vermilion": "#D55E00",
     "purple": "#CC79A7",
 }
-LOWEST = 1e-17  # nothing below rounding is worth an axis
+LOWEST = 1e-17  # nothing below rounding is worth an axis: smaller gaps are drawn here, inside the floor
 STYLE: Any = {
     "font.size": 9.0,
     "axes.titlesize": 9.0,
@@ -116,7 +116,7 @@ def _gap_panel(panel: Axes, result: ManifoldGap, *, detailed: bool) -> None:
         if group or not detailed:
             panel.plot(
                 [row.epsilon for row in group],
-                [_shown(row.gap_tv) for row in group],
+                [max(row.gap_tv, LOWEST) for row in group],
                 color=OKABE_ITO["blue"],
                 linestyle="none",
                 marker=marker,
@@ -126,7 +126,7 @@ def _gap_panel(panel: Axes, result: ManifoldGap, *, detailed: bool) -> None:
             )
     panel.set_xscale("log")
     panel.set_yscale("log")
-    values = [v for row in rows for v in (row.gap_tv, row.predicted_tv) if v > LOWEST]
+    values = [v for row in rows for v in (max(row.gap_tv, LOWEST), row.predicted_tv) if v >= LOWEST]
     bottom = min(min(values, default=1e-15), max(result.floor_tv, LOWEST)) / 6.0
     top = min(4.0 * max(values, default=1.0), 3.0)  # a total variation is at most 1; a prediction beyond that is none
     panel.set_ylim(bottom, max(top, 10.0 * bottom))
