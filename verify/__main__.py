@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from verify.claim import PROFILES, TAGS, Profile
-from verify.command_line import Parser, check_device, check_writable, positive_integers, run, write_whole
+from verify.command_line import Parser, check_device, check_writable, positive_integer, run, write_whole
 from verify.discovery import BrokenClaim, FoundClaim, discover
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def parser() -> Parser:
     p.add_argument("--folder", nargs="+", type=Path, default=[], metavar="DIR", help="take the claims in DIR as well")
     p.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N; default %(default)s")
     p.add_argument("--scheduler", metavar="ADDRESS", help="run on the Dask cluster of this scheduler")
-    p.add_argument("--jobs", type=_one_integer, metavar="N", help="local processes; default one a core")
+    p.add_argument("--jobs", type=positive_integer, metavar="N", help="local processes; default one a core")
     p.add_argument("--fresh", action="store_true", help="measure again what is finished")
     p.add_argument("--out", type=Path, default=Path("out/verify"), metavar="DIR", help="default %(default)s")
     p.add_argument("--json", action="store_true", help="print the JSON on stdout instead of the table")
@@ -154,13 +154,6 @@ def _seeds(text: str) -> list[int]:
     if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
         raise argparse.ArgumentTypeError(f"{text!r} must hold different integers >= 0")
     return seeds
-
-
-def _one_integer(text: str) -> int:
-    values = positive_integers(text)
-    if len(values) != 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be one integer >= 1")
-    return values[0]
 
 
 if __name__ == "__main__":
