@@ -2,8 +2,8 @@
 
 Each claim is checked, and ends in the words that its tag allows: exact ones HOLDS or VIOLATED, structural ones also
 INCONCLUSIVE, heuristic and empirical ones CONSISTENT, INCONSISTENT or INCONCLUSIVE, gaps MEASURED. With --mutants each
-check is also run on a deliberately broken input, which it must refute. What is finished is kept under --out and not
-measured again; interrupt and start again at will.
+check is also run on a deliberately broken input, which it must refute. What is finished is kept under --out, and what
+was trained under --cells, and not measured again; interrupt and start again at will.
 
 Exit codes: 0 all that must hold holds; 1 an exact or structural claim is VIOLATED; 2 usage or input; 3 a check ended in
 ERROR, an exact or structural claim is INCONCLUSIVE, or a mutant went unnoticed; 130 interrupted.
@@ -53,6 +53,7 @@ def parser() -> Parser:
     p.add_argument("--jobs", type=positive_integer, metavar="N", help="local processes; default one a core")
     p.add_argument("--fresh", action="store_true", help="measure again what is finished")
     p.add_argument("--out", type=Path, default=Path("out/verify"), metavar="DIR", help="default %(default)s")
+    p.add_argument("--cells", type=Path, metavar="DIR", help="where trained models are kept; default OUT/cells")
     p.add_argument("--json", action="store_true", help="print the JSON on stdout instead of the table")
     return p
 
@@ -97,6 +98,7 @@ def _command(arguments: Any) -> int:
         found,
         profile,
         folder=out / "cells",
+        cells=None if arguments.cells is None else check_writable(arguments.cells, "--cells"),
         mutants=arguments.mutants,
         scheduler=arguments.scheduler,
         jobs=arguments.jobs,

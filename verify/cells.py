@@ -81,7 +81,7 @@ class CellResult:
 def run_cells(
     cells: Sequence[Cell],
     *,
-    folder: Path,
+    folder: Path | Callable[[Cell], Path],
     scheduler: str | None = None,
     jobs: int | None = None,
     fresh: bool = False,
@@ -90,19 +90,22 @@ def run_cells(
 ) -> list[CellResult]:
     """Run every cell that `folder` does not hold yet; the results in the order of `cells`, failures among them.
 
-    scheduler: address of a Dask scheduler (None: `jobs` local processes, by default one a core). fresh: compute cells
-    again that are there. finished: called in this process as each cell ends. Two cells of one key run once.
+    folder: of all cells, or of each. scheduler: address of a Dask scheduler (None: `jobs` local processes, by default
+    one a core). fresh: compute cells again that are there. finished: called in this process as each cell ends. Two
+    cells of one key run once.
 
     Raises `UsageError` where the scheduler does not answer or dask.distributed is missing, and `ValueError` where a
     file of the folder is not the cell that its name says. Ctrl-C ends the workers and keeps what is finished.
     """
     from tqdm import tqdm
 
-    folder.mkdir(parents=True, exist_ok=True)
     unique = {cell.key: cell for cell in cells}
+    folders = {key: folder if isinstance(folder, Path) else folder(cell) for key, cell in unique.items()}
+    for place in set(folders.values()):
+        place.mkdir(parents=True, exist_ok=True)
     done: dict[str, CellResult] = {}
     if not fresh:
-        done = {key: kept for key, cell in unique.items() if (kept := read_cell(cell, folder)) is not None}
+        done = {key: kept for key, cell in unique.items() if (kept := read_cell(cell, folders[key])) is not None}
     todo = [cell for key, cell in unique.items() if key not in done]
     for kept in done.values():
         if finished is not None:
@@ -112,7 +115,7 @@ def run_cells(
     with bar, executor as ended:
         for result in ended:
             if not result.failed:
-                _write(result, folder)
+                _write(result, folders[result.cell.key])
             done[result.cell.key] = result
             bar.set_postfix_str(result.cell.label, refresh=False)
             bar.update()

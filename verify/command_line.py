@@ -116,7 +116,7 @@ def check_device(name: str) -> str:
     return name
 
 
-def check_writable(folder: Path) -> Path:
+def check_writable(folder: Path, option: str = "--out") -> Path:
     """`folder`, created if need be, after a trial write; `UsageError` before anything is computed if it cannot be
     used."""
     try:
@@ -124,7 +124,7 @@ def check_writable(folder: Path) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UsageError(f"--out {folder}: cannot write there ({error.strerror})") from None
+        raise UsageError(f"{option} {folder}: cannot write there ({error.strerror})") from None
     return folder
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,6 +95,7 @@ def run_claims(
     profile: Profile,
     *,
     folder: Path,
+    cells: Path | None = None,
     mutants: bool = False,
     scheduler: str | None = None,
     jobs: int | None = None,
@@ -103,8 +105,9 @@ def run_claims(
 ) -> Report:
     """Check `claims` (and run their mutants, if asked) under `profile`, with finished cells kept in `folder`.
 
-    scheduler, jobs, fresh, progress: see `verify.cells.run_cells`. finished: called with all results so far after each
-    cell. Raises `ValueError` where no claim is given, and as `run_cells` does.
+    cells: where those of trained models are kept, which studies share (default `folder`). scheduler, jobs, fresh,
+    progress: see `verify.cells.run_cells`. finished: called with all results so far after each cell. Raises
+    `ValueError` where no claim is given, and as `run_cells` does.
     """
     from verify.provenance import provenance
 
@@ -114,13 +117,16 @@ def run_claims(
     roles = ("check", "mutant") if mutants else ("check",)
     sound = [found for found in claims if isinstance(found, FoundClaim)]
     own = _claim_cells([found for found in sound if found.claim.cells is None], profile, roles, made_with)
-    training, asked_for = _training_cells([found for found in sound if found.claim.cells is not None], profile)
+    asked_for, refused = _training_cells([found for found in sound if found.claim.cells is not None], profile)
+    training = [cell for asked in asked_for.values() for cell in asked]
+    apart = {cell.key for cell in training}
     ended: dict[str, CellResult] = {}
 
     def gathered() -> Report:
         results = []
         for found in claims:
             outcomes = {role: _outcome_of(found, role, profile, own, asked_for, ended) for role in roles}
+            outcomes["check"] = refused.get(found.id, outcomes["check"])
             if outcomes["check"] is not None:
                 results.append(_result(found, outcomes["check"], outcomes.get("mutant")))
         return Report(tuple(results), made_with)
@@ -131,7 +137,12 @@ def run_claims(
             finished(gathered())
 
     options: dict[str, Any] = {"scheduler": scheduler, "jobs": jobs, "fresh": fresh, "progress": progress}
-    run_cells([*own.values(), *training], folder=folder, finished=keep, **options)
+    run_cells(
+        [*own.values(), *training],
+        folder=lambda cell: (cells or folder) if cell.key in apart else folder,
+        finished=keep,
+        **options,
+    )
     return gathered()
 
 
@@ -175,11 +186,20 @@ def _claim_cells(
     return cells
 
 
-def _training_cells(claims: Iterable[FoundClaim], profile: Profile) -> tuple[list[Cell], dict[str, list[Cell]]]:
-    """All cells that the claims ask for, and those of each claim."""
-    asked_for = {found.id: found.claim.cells(profile) for found in claims if found.claim.cells is not None}
-    unique = {cell.key: cell for cells in asked_for.values() for cell in cells}
-    return list(unique.values()), asked_for
+def _training_cells(
+    claims: Iterable[FoundClaim], profile: Profile
+) -> tuple[dict[str, list[Cell]], dict[str, CellResult]]:
+    """The cells that each claim asks for, and the ERROR of a claim that cannot say: its texts are missing, say."""
+    asked_for: dict[str, list[Cell]] = {}
+    refused: dict[str, CellResult] = {}
+    for found in claims:
+        try:
+            asked_for[found.id] = [] if found.claim.cells is None else found.claim.cells(profile)
+        except Exception as error:
+            asked_for[found.id] = []
+            nothing = Cell(check_claim, {"claim": found.id})
+            refused[found.id] = CellResult(nothing, None, 0.0, _told(error), traceback.format_exc())
+    return asked_for, refused
 
 
 def _outcome_of(
@@ -205,7 +225,7 @@ def _outcome_of(
 def _from_training(claim: Claim[Any], role: str, profile: Profile, trained: Sequence[CellResult]) -> CellResult:
     """The outcome of a claim about trained models: statistics of finished cells, cheap enough for this process."""
     nothing = Cell(check_claim, {"claim": claim.id})
-    seconds = sum(cell.seconds for cell in trained)
+    seconds = sum((cell.seconds for cell in trained), 0.0)
     lost = [cell for cell in trained if cell.failed]
     if lost and role == "check":
         reason = f"{len(lost)} of {len(trained)} of its cells failed, first {lost[0].cell.label}: {lost[0].error}"
@@ -215,7 +235,7 @@ def _from_training(claim: Claim[Any], role: str, profile: Profile, trained: Sequ
         results = tuple(cell.result for cell in trained if not cell.failed)
         outcome = claim.run(role, dataclasses.replace(profile, trained=results))
     except Exception as error:
-        return CellResult(nothing, None, seconds, f"{type(error).__name__}: {error}")
+        return CellResult(nothing, None, seconds, _told(error), traceback.format_exc())
     return CellResult(nothing, outcome_as_dict(outcome), seconds, resumed=resumed)
 
 
@@ -253,6 +273,10 @@ def _result(found: FoundClaim | BrokenClaim, check: CellResult, mutant: CellResu
     if fields["interval"] is not None:
         fields["interval"] = tuple(fields["interval"])
     return ClaimResult(**told, **fields)
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _summary(outcome: dict[str, Any]) -> str:

@@ -250,6 +250,34 @@ def test_claims_about_trained_models_get_their_cells(folder, tmp_path):
     assert again.claims[0].resumed
 
 
+def test_what_was_trained_is_kept_apart_where_asked(run, folder, tmp_path):
+    write(folder, "about_training", "return Exact(quantity='sum', measured=0.0, bound=0.0)")
+    with (folder / "about_training.py").open("a") as file:
+        file.write(ABOUT_TRAINING)
+    write(folder, "one")
+    shared = tmp_path / "shared"
+    assert run("--cells", str(shared))[0] == 0
+    assert len(list(shared.glob("*.json"))) == 3 and len(list((tmp_path / "out" / "cells").glob("*.json"))) == 1
+    before = {file: file.stat().st_mtime_ns for file in shared.glob("*.json")}
+    assert "2 of 2 claims had been measured before" in run("--cells", str(shared))[2]
+    assert {file: file.stat().st_mtime_ns for file in shared.glob("*.json")} == before
+    assert run("--cells", "/dev/null/x")[0] == 2
+
+
+def test_a_claim_whose_cells_cannot_be_named_is_an_error_alone(run, folder):
+    write(folder, "no_texts")
+    with (folder / "no_texts.py").open("a") as file:
+        file.write(
+            ABOUT_TRAINING.replace("return [", "from network.corpus import open_corpus; open_corpus('gone'); return [")
+        )
+    write(folder, "one")
+    code, out, _ = run("--json", "--mutants")
+    found = {claim["id"]: claim for claim in json.loads(out)["claims"]}
+    assert code == 3 and found["one"]["verdict"] == "HOLDS" and found["no_texts"]["verdict"] == "ERROR"
+    assert found["no_texts"]["reason"].startswith("CorpusError: corpus 'gone' does not exist")
+    assert found["no_texts"]["mutant_refuted"] is True
+
+
 def test_ctrl_c_exits_130_and_the_next_run_goes_on(run, folder, tmp_path):
     write(folder, "fast")
     write(folder, "waits", f"time.sleep(600 if not (HERE / 'go').exists() else 0); {HOLDS}")

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from verify.cells import Cell, source_fingerprint
 from verify.claim import Empirical, Profile
 from verify.verdict import EmpiricalVerdict
+
+if TYPE_CHECKING:
+    from network.training_config import TrainConfig
+    from verify.cells import Cell
 
 MARGIN = 0.01  # nats per token within which two losses count as equal; the loss itself is near 2
 LEVEL = 0.95
@@ -38,48 +41,46 @@ class Paired:
     seeds: int
 
 
-def training_cells(profile: Profile, *, arms: Sequence[str], tokens: int, corpus: str, evaluations: int) -> list[Cell]:
-    """One cell per seed and arm, seeds outside: an early end leaves whole pairs."""
-    code = source_fingerprint("network")
-    shared = {"tokens": tokens, "corpus": corpus, "evaluations": evaluations, "device": profile.device, "code": code}
+def paper_cells(profile: Profile) -> list[Cell]:
+    """Every arm at 500k tokens of Shakespeare, P = 8, for each seed; none under `quick`."""
+    from network.training_config import TrainConfig
+
+    if profile.name == "quick":
+        return []
+    return _cells(profile, ARMS, TrainConfig(tokens=PAPER_TOKENS, evaluations=5, eval_tokens=32_768), "shakespeare")
+
+
+def scale_cells(profile: Profile) -> list[Cell]:
+    """Four arms at 10M tokens of source code for each seed, evaluated every 0.5M tokens; under `scale` alone."""
+    from network.training_config import TrainConfig
+
+    if profile.name != "scale":
+        return []
+    arms = [arm for arm in ARMS if arm != "frozen"]  # frozen is dense, bit for bit
+    return _cells(profile, arms, TrainConfig(tokens=SCALE_TOKENS, evaluations=20, eval_tokens=65_536), "source")
+
+
+def _cells(profile: Profile, arms: Sequence[str], training: TrainConfig, corpus: str) -> list[Cell]:
+    """A cell per seed and arm, seeds outside: an early end leaves whole pairs.
+
+    Raises `network.corpus.CorpusError` where the texts cannot be opened: their contents are part of the key.
+    """
+    from network.config import FastSlowConfig
+    from network.corpus import open_corpus
+    from verify.training_cells import training_cell
+
+    sha256 = open_corpus([corpus]).sha256
     return [
-        Cell(train_cell, {"arm": arm, "seed": seed, **shared}, f"{arm}, seed {seed}, {tokens:,} tokens")
+        training_cell(
+            FastSlowConfig(arm=arm),
+            replace(training, seed=seed),
+            corpus=[corpus],
+            sha256=sha256,
+            device=profile.device,
+        )
         for seed in profile.seeds
         for arm in arms
     ]
-
-
-def train_cell(configuration: dict[str, Any]) -> dict[str, Any]:
-    """Train one model of the default sizes; its losses, gates and seconds."""
-    from dataclasses import asdict
-
-    from network.config import FastSlowConfig
-    from network.corpus import open_corpus
-    from network.data import load_data
-    from network.training import train
-    from network.training_config import TrainConfig
-
-    data = load_data(open_corpus([configuration["corpus"]]))
-    training = TrainConfig(
-        tokens=configuration["tokens"],
-        seed=configuration["seed"],
-        evaluations=configuration["evaluations"],
-        eval_tokens=262_144,
-    )
-    model = FastSlowConfig(arm=configuration["arm"], vocab_size=data.vocab_size)
-    found = train(model, training, data=data, device=configuration["device"])
-    last = found.evaluations[-1]
-    return {
-        "arm": configuration["arm"],
-        "seed": configuration["seed"],
-        "tokens": found.tokens,
-        "validation_loss": last.validation_loss,
-        "closed_gate_loss": last.closed_gate_loss,
-        "gate": statistics.fmean(last.gates.values()) if last.gates else None,
-        "feedback_ratio": last.feedback_ratio,
-        "evaluations": [asdict(evaluation) for evaluation in found.evaluations],
-        "seconds": found.seconds,
-    }
 
 
 def paired(trained: Sequence[dict[str, Any]], arm: str, other: str, *, level: float = LEVEL) -> Paired | None:
@@ -175,7 +176,7 @@ def planted_cells(**losses: float) -> tuple[dict[str, Any], ...]:
             "gate": None if arm == "dense" else 0.05,
             "feedback_ratio": None,
             "tokens": PAPER_TOKENS,
-            "evaluations": [],
+            "path": [],
             "seconds": 1.0,
         }
         for (arm, seed), loss in found.items()

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from verify.cells import Cell
 from verify.claim import Empirical, EmpiricalClaim, Profile
-from verify.claims._training import ARMS, PAPER_TOKENS, judge_neutrality, planted_cells, training_cells, undecided
-
-
-def cells(profile: Profile) -> list[Cell]:
-    """Every arm at 500k tokens of Shakespeare, for each seed; none under `quick`."""
-    if profile.name == "quick":
-        return []
-    return training_cells(profile, arms=ARMS, tokens=PAPER_TOKENS, corpus="shakespeare", evaluations=4)
+from verify.claims._training import judge_neutrality, paper_cells, planted_cells, undecided
 
 
 def check(profile: Profile) -> Empirical:
     """coupled − dense over paired seeds, by the paper's criterion and by the paired interval."""
     if profile.name == "quick":
         return undecided("needs --profile paper: it trains 500k tokens for each arm and seed")
-    return judge_neutrality([cell for cell in profile.trained if cell["tokens"] < 2 * PAPER_TOKENS])
+    return judge_neutrality(profile.trained)
 
 
 def mutant(profile: Profile) -> Empirical:
@@ -34,5 +26,5 @@ CLAIM = EmpiricalClaim(
     check=check,
     mutant=mutant,
     mutation="losses with a planted gain of 0.1 nats for the coupled arm",
-    cells=cells,
+    cells=paper_cells,
 )

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
-from verify.cells import Cell
 from verify.claim import Empirical, EmpiricalClaim, Profile
-from verify.claims._training import SCALE_TOKENS, judge_neutrality, planted_cells, training_cells, undecided
-
-ARMS = ("dense", "coupled", "blind", "local")
-EVALUATIONS = 20  # every 0.5M tokens
-
-
-def cells(profile: Profile) -> list[Cell]:
-    """Four arms at 10M tokens of source code for each seed, under `scale` alone."""
-    if profile.name != "scale":
-        return []
-    return training_cells(profile, arms=ARMS, tokens=SCALE_TOKENS, corpus="source", evaluations=EVALUATIONS)
+from verify.claims._training import judge_neutrality, planted_cells, scale_cells, undecided
 
 
 def check(profile: Profile) -> Empirical:
@@ -24,13 +16,33 @@ def check(profile: Profile) -> Empirical:
     if profile.name != "scale":
         return undecided("needs --profile scale: it trains 10M tokens for each arm and seed")
     found = judge_neutrality(profile.trained)
-    path = [{"arm": cell["arm"], "seed": cell["seed"], "evaluations": cell["evaluations"]} for cell in profile.trained]
-    return replace(found, details=found.details | {"path": path})
+    return replace(found, details=found.details | {"path": _path(profile.trained)})
 
 
 def mutant(profile: Profile) -> Empirical:
     """Five planted pairs whose coupled arm is 0.1 nats better."""
     return judge_neutrality(planted_cells(dense=1.5, coupled=1.4))
+
+
+def _path(trained: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """coupled − dense and the gate along the way, means over the seeds that have both arms."""
+    paths = {(cell["arm"], cell["seed"]): cell["path"] for cell in trained}
+    seeds = [seed for arm, seed in paths if arm == "coupled" and ("dense", seed) in paths]
+    rows = []
+    for k in range(min((len(paths["coupled", seed]) for seed in seeds), default=0)):
+        coupled, dense = ([paths[arm, seed][k] for seed in seeds] for arm in ("coupled", "dense"))
+        differences = [c["validation_loss"] - d["validation_loss"] for c, d in zip(coupled, dense, strict=True)]
+        opened = [c["closed_gate_loss"] - c["validation_loss"] for c in coupled]
+        rows.append(
+            {
+                "tokens": coupled[0]["tokens"],
+                "coupled − dense": statistics.fmean(differences),
+                "gate": statistics.fmean(c["gate"] for c in coupled),
+                "cost of shutting the gate": statistics.fmean(opened),
+                "seeds": len(seeds),
+            }
+        )
+    return rows
 
 
 CLAIM = EmpiricalClaim(
@@ -41,5 +53,5 @@ CLAIM = EmpiricalClaim(
     check=check,
     mutant=mutant,
     mutation="losses with a planted gain of 0.1 nats for the coupled arm",
-    cells=cells,
+    cells=scale_cells,
 )

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from verify.claim import Empirical, EmpiricalClaim, Profile
-from verify.claims._training import MARGIN, PAPER_TOKENS, Paired, paired, planted_cells, undecided
-from verify.claims.neutral_at_500k import cells
+from verify.claims._training import MARGIN, Paired, paired, paper_cells, planted_cells, undecided
 from verify.verdict import EmpiricalVerdict
 
 CONTROLS = ("local", "blind")
@@ -18,7 +17,7 @@ def check(profile: Profile) -> Empirical:
     """coupled − local and coupled − blind over paired seeds, corrected for two comparisons."""
     if profile.name == "quick":
         return undecided("needs --profile paper: it trains 500k tokens for each arm and seed")
-    return _judge([cell for cell in profile.trained if cell["tokens"] < 2 * PAPER_TOKENS])
+    return _judge(profile.trained)
 
 
 def mutant(profile: Profile) -> Empirical:
@@ -66,5 +65,5 @@ CLAIM = EmpiricalClaim(
     check=check,
     mutant=mutant,
     mutation="losses in which coupled, local and blind are equal but for noise",
-    cells=cells,
+    cells=paper_cells,
 )

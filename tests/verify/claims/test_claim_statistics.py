@@ -7,14 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from network.config import FastSlowConfig
+from network.corpus import open_corpus
+from network.training_config import TrainConfig
 from theory import check_generator, get_system, recurrent_classes, stationary_distribution
 from verify.claim import Profile
-from verify.claims import neutral_at_500k, neutral_at_scale
+from verify.claims import neutral_at_500k, neutral_at_scale, slow_dynamics_beyond_pooling
 from verify.claims._generators import COUNT, condition, random_generators
 from verify.claims._networks import random_configs
 from verify.claims._systems import OnSystem, over_systems
 from verify.claims._training import MARGIN, judge_neutrality, paired, planted_cells
 from verify.claims.variational_minimisers import _donsker_varadhan
+from verify.training_cells import training_cell
 from verify.verdict import Verdict
 
 
@@ -77,11 +81,47 @@ def test_an_open_gate_is_not_neutral():
     assert judge_neutrality(cells).verdict == "INCONSISTENT"
 
 
-def test_training_cells_are_keyed_by_arm_and_seed_and_shared():
-    cells = neutral_at_500k.cells(Profile("paper", (0, 1)))
-    assert len({cell.key for cell in cells}) == 10 and neutral_at_500k.cells(Profile()) == []
-    assert {cell.configuration["tokens"] for cell in neutral_at_scale.cells(Profile("scale"))} == {10_000_000}
-    assert [cell.configuration["seed"] for cell in cells] == [0] * 5 + [1] * 5
+def test_training_cells_are_those_of_the_studies():
+    paper = neutral_at_500k.CLAIM.cells(Profile("paper", (0, 1)))
+    assert [(c.configuration["model"]["arm"], c.configuration["training"]["seed"]) for c in paper] == [
+        (arm, seed) for seed in (0, 1) for arm in ("dense", "frozen", "coupled", "blind", "local")
+    ]
+    assert [c.key for c in slow_dynamics_beyond_pooling.CLAIM.cells(Profile("paper", (0, 1)))] == [c.key for c in paper]
+    training = TrainConfig(seed=1, evaluations=5, eval_tokens=32_768)
+    config = FastSlowConfig(arm="coupled")
+    corpus = {"corpus": ["shakespeare"], "sha256": open_corpus("shakespeare").sha256}
+    assert training_cell(config, training, **corpus).key == paper[7].key
+    assert neutral_at_500k.CLAIM.cells(Profile()) == neutral_at_scale.CLAIM.cells(Profile("paper")) == []
+
+
+def test_scale_trains_ten_million_tokens_of_another_corpus(monkeypatch):
+    asked = []
+
+    def small(spec):
+        asked.append(list(spec))
+        return open_corpus("shakespeare")
+
+    monkeypatch.setattr("network.corpus.open_corpus", small)
+    cells = neutral_at_scale.CLAIM.cells(Profile("scale", (0, 1)))
+    assert asked == [["source"]] and len({cell.key for cell in cells}) == 8
+    assert {cell.configuration["training"]["tokens"] for cell in cells} == {10_000_000}
+
+
+def test_the_path_at_scale_is_paired_along_the_way():
+    def cell(arm, seed, *losses):
+        path = [
+            {"tokens": 100 * (k + 1), "validation_loss": loss, "closed_gate_loss": loss + 0.25, "gate": 0.5 * seed}
+            for k, loss in enumerate(losses)
+        ]
+        return {"arm": arm, "seed": seed, "path": path}
+
+    one = [cell("dense", 0, 3.0, 2.0), cell("coupled", 0, 3.5, 1.75), cell("coupled", 1, 3.0, 1.5)]
+    assert neutral_at_scale._path(one)[1] == {
+        "tokens": 200, "coupled − dense": -0.25, "gate": 0.0, "cost of shutting the gate": 0.25, "seeds": 1,
+    }  # fmt: skip
+    rows = neutral_at_scale._path([*one, cell("dense", 1, 2.0, 2.0)])
+    assert [row["coupled − dense"] for row in rows] == [0.75, -0.375] and rows[0]["gate"] == 0.25
+    assert neutral_at_scale._path([]) == []
 
 
 def detailed_balance_rate(A, q):
