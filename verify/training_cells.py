@@ -23,7 +23,7 @@ from network.training_config import TrainConfig
 from verify.cells import Cell, source_fingerprint
 
 FINAL_TOKENS = 262_144
-_COMMANDS = ("train", "generate", "leak_check", "command_line")  # modules that no training cell runs
+COMMANDS = ("train", "generate", "leak_check", "command_line")  # modules that no training cell runs
 
 
 def training_cell(
@@ -42,10 +42,11 @@ def training_cell(
         "sha256": sha256,
         "device": device,
         "torch": metadata.version("torch"),
-        "code": source_fingerprint("network", without=_COMMANDS),
+        "code": source_fingerprint("network", without=COMMANDS),
     }
-    layers = f"{model.n_layer} + {model.n_slow_layer}"
-    label = f"{model.arm} {layers}, P = {model.period}, seed {training.seed}, {training.tokens:,} tokens"
+    clock = "" if model.arm == "dense" else f", P = {model.period}"
+    layers = f"{model.n_layer} + {sizes['n_slow_layer']}"
+    label = f"{model.arm} {layers}{clock}, seed {training.seed}, {training.tokens:,} tokens"
     return Cell(train_cell, configuration, label)
 
 
@@ -76,7 +77,7 @@ def train_cell(configuration: dict[str, Any]) -> dict[str, Any]:
     data = load_data(corpus)
     model = FastSlowConfig(**configuration["model"], vocab_size=data.vocab_size)
     training = TrainConfig.from_dict(configuration["training"])
-    with _one_thread(), processes(configuration["device"]) as group:
+    with one_thread(), processes(configuration["device"]) as group:
         found = train(model, training, data=data, device=configuration["device"])
         last = evaluate(
             found.model,
@@ -115,7 +116,7 @@ def _mean(gates: dict[str, float]) -> float | None:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """One thread for the length of a cell; the caller's number comes back."""
     import torch
 

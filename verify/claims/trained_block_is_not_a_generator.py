@@ -20,7 +20,7 @@ SIZES = {
 
 def check(profile: Profile) -> Gap:
     """Train one coupled model per seed and take the block and axis that are nearest to a generator, identity off."""
-    from verify.ablation import t_interval
+    from verify.paired import t_interval
 
     found = [_trained(profile, seed) for seed in profile.seeds]
     closest = [_closest(blocks) for blocks in found]
