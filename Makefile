@@ -5,11 +5,12 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 SETUP := pyproject.toml constraints.txt Makefile
 
-.PHONY: gap test lint clean help
+.PHONY: gap report test lint clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make gap    set up once, then measure the gap between the learned phi_theta and p_st"
+	@echo "make report set up once, then measure every claim and its mutant (minutes) and write the report"
 	@echo "make test   set up once, then run the test suite"
 	@echo "make lint   ruff, formatter and type checker"
 	@echo "make clean  remove .venv and everything generated"
@@ -32,6 +33,11 @@ help:
 
 gap: .venv/.run-installed
 	$(PY) -m verify.manifold_gap
+
+# A finding that makes `verify` exit with 1 or 3 is in the report, which is there to be read.
+report: .venv/.run-installed
+	@$(PY) -m verify --mutants --out out/verify; code=$$?; \
+	test -f out/verify/report.html && echo "The report: $(CURDIR)/out/verify/report.html"; exit $$code
 
 test: .venv/.dev-installed
 	$(PY) -m pytest -n 2 -m "not slow"

@@ -3,10 +3,12 @@
 Each claim is checked, and ends in the words that its tag allows: exact ones HOLDS or VIOLATED, structural ones also
 INCONCLUSIVE, heuristic and empirical ones CONSISTENT, INCONSISTENT or INCONCLUSIVE, gaps MEASURED. With --mutants each
 check is also run on a deliberately broken input, which it must refute. What is finished is kept under --out, and what
-was trained under --cells, and not measured again; interrupt and start again at will.
+was trained under --cells, and not measured again; interrupt and start again at will. Under --out are then claims.json,
+and report.html and report.md, which `python -m verify.report` makes again from it.
 
 Exit codes: 0 all that must hold holds; 1 an exact or structural claim is VIOLATED; 2 usage or input; 3 a check ended in
-ERROR, an exact or structural claim is INCONCLUSIVE, or a mutant went unnoticed; 130 interrupted.
+ERROR, an exact or structural claim is INCONCLUSIVE, a mutant went unnoticed, or the report could not be written; 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -19,7 +21,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from verify.claim import PROFILES, TAGS, Profile
-from verify.command_line import Parser, check_device, check_writable, positive_integer, run, write_whole
+from verify.command_line import (
+    NUMERICAL,
+    Parser,
+    check_device,
+    check_writable,
+    positive_integer,
+    run,
+    write_whole,
+)
 from verify.discovery import BrokenClaim, FoundClaim, discover
 
 if TYPE_CHECKING:
@@ -111,8 +121,23 @@ def _command(arguments: Any) -> int:
     if resumed:
         note = f"{resumed} of {len(report.claims)} claims had been measured before; --fresh measures again"
         print(note, file=sys.stderr)  # noqa: T201
+    page = _written(report, out, found)
     print(report.to_json() if arguments.json else table(report))  # noqa: T201
-    return report.exit_code()
+    return report.exit_code() or page
+
+
+def _written(report: Report, out: Path, found: Sequence[FoundClaim | BrokenClaim]) -> int:
+    """Write the report beside claims.json; 3 where that fails, for the results are there and the page is not."""
+    from verify.report import write_report
+
+    try:
+        paths = write_report(report, out, found)
+    except Exception as error:  # whatever a claim's details do to the page, its results are kept
+        note = f"{out / 'claims.json'} is whole; the report could not be written, {type(error).__name__}: {error}"
+        print(note, file=sys.stderr)  # noqa: T201
+        return NUMERICAL
+    print(f"report: {' and '.join(map(str, paths))}", file=sys.stderr)  # noqa: T201
+    return 0
 
 
 def _selected(arguments: Any) -> list[FoundClaim | BrokenClaim]:

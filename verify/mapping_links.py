@@ -20,7 +20,7 @@ class Node:
 
 ODE = {
     "fast": Node("ε dx/dt = f(x, y)", "fast flow of the state x"),
-    "generator": Node("f(x, y) = A(y)\N{NO-BREAK SPACE}x", "generator: columns sum to 0"),
+    "generator": Node("f(x, y) = A(y)\N{NO-BREAK SPACE}x", "generator, 1ᵀA\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}0"),
     "manifold": Node("x = φ(y)", "equilibrium of the frozen fast flow"),
     "stationary": Node("p_st(y)", "stationary distribution, A(y) p = 0"),
     "slow_manifold": Node("h_ε = φ + ε φ_1", "slow manifold"),

@@ -27,6 +27,9 @@ LINES = {
 MARKS = {"HOLDS": "✓", "CONSISTENT": "≈", "MEASURED": "↔", "INCONCLUSIVE": "?", "INCONSISTENT": "≠", "VIOLATED": "✗"}
 
 
+BOLD = 1.1  # bold glyphs over plain ones, in width
+
+
 @dataclass(frozen=True)
 class Form:
     """One of the two forms; all lengths in pixels. side: width of a node; box: width of a claim; row: height of one."""
@@ -125,7 +128,7 @@ def _link(section: Section, curves: Sequence[str], x: float, y: float, form: For
     """The box of a claim with its two curves, as one link to its section."""
     tag = section.tag if section.tag in LINES else "unknown"
     pad = 14 if form is WIDE else 10
-    lines = wrap(section.id.replace("_", " "), form.box - 1.4 * pad, form.size if form is WIDE else form.small)
+    lines = wrap(section.id.replace("_", " "), form.box - 1.4 * pad, BOLD * (form.size if form is WIDE else form.small))
     size = form.size - 1 if form is WIDE else form.small
     state = [tag, f"{MARKS.get(section.verdict, '!')} {section.verdict}"]
     if form is WIDE:
@@ -166,7 +169,7 @@ def _node(name: str, x: float, at: float, form: Form) -> str:
 def _words(name: str, form: Form) -> tuple[list[tuple[str, float, str]], float]:
     """The lines of a node and its height."""
     one = node(name)
-    lines = [("formula", form.size, line) for line in wrap(one.name, form.side - 8, form.size)]
+    lines = [("formula", form.size, line) for line in wrap(one.name, form.side - 8, BOLD * form.size)]
     lines += [("quiet", form.small, line) for line in wrap(one.meaning, form.side - 8, form.small)]
     return lines, sum(size + 4 for _, size, _ in lines) + 12
 

@@ -62,9 +62,12 @@ def claims_table(claims: Iterable[FoundClaim], *, link: str = "") -> str:
 
 
 def in_short(statement: str) -> str:
-    """The statement up to its first colon or semicolon that does not come too early."""
-    cut = re.match(rf".{{{SHORTEST},}}?(?=[:;] )", statement)
-    return cut[0] if cut else statement.removesuffix(".")
+    """The statement up to its first colon or semicolon outside parentheses that does not come too early."""
+    for match in re.finditer("[:;] ", statement):
+        start = statement[: match.start()]
+        if len(start) >= SHORTEST and start.count("(") == start.count(")"):
+            return start
+    return statement.removesuffix(".")
 
 
 def profile_needed(found: FoundClaim) -> str:

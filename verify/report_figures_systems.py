@@ -66,7 +66,7 @@ def _over_epsilon(system: str, group: Mapping[str, Row], style: Mapping[str, int
     shown: list[Any] = []
     what = ""
     for variant, row in group.items():
-        points = row.get("rows") or ()
+        points: Sequence[Row] = row.get("rows") or ()
         value = next((key for key in ("gap_tv", "residual") if points and key in points[0]), None)
         if value is None or "epsilon" not in points[0] or points in shown:
             continue
@@ -85,6 +85,8 @@ def _over_epsilon(system: str, group: Mapping[str, Row], style: Mapping[str, int
         f"{system}: {what} over ε, both logarithmic; {len(seen)} values from {number(max(seen))} down to "
         f"{number(min(seen))} for ε from {number(max(a for a, _ in drawn))} to {number(min(a for a, _ in drawn))}."
     )
+    if min(seen) == LOWEST:
+        description += f" What is below {number(LOWEST)} is drawn there."
     return panel(ident, system, description, x, y, series)
 
 

@@ -56,8 +56,7 @@ class Scale:
             first, last = math.ceil(_log(self.low) - 1e-9), math.floor(_log(self.high) + 1e-9)
             every = max(1, math.ceil((last - first + 1) / 6))
             return [(10.0**k, power(k)) for k in range(first, last + 1, every)]
-        step = _round_step((self.high - self.low) / 4)
-        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        step, first, last = _round_step(self.low, self.high)
         places = max(0, -math.floor(math.log10(step) + 1e-9))
         return [(k * step, f"{k * step + 0.0:.{places}f}".replace("-", "−")) for k in range(first, last + 1)]
 
@@ -96,9 +95,10 @@ class Rung:
 
 
 def panel(ident: str, title: str, description: str, x: Scale, y: Scale, series: Sequence[Series]) -> Figure:
-    """Series over x and y; a legend below where there is more than one."""
+    """Series over x and y; a legend below where there is more than one, or a mark that needs it."""
     legend = [one for one in series if one.name]
-    rows = math.ceil(len(legend) / 2) if len(legend) > 1 else 0
+    needed = len(legend) > 1 or any(one.mark in ("open", "cross") for one in legend)
+    rows = math.ceil(len(legend) / 2) if needed else 0
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
 
     def place(point: Point) -> Point:
@@ -219,6 +219,13 @@ def _log(value: float) -> float:
     return math.log10(value) if value > 0 else -math.inf
 
 
-def _round_step(rough: float) -> float:
-    unit = 10.0 ** math.floor(math.log10(rough))
-    return next(unit * k for k in (1, 2, 5, 10) if unit * k >= rough * (1 - 1e-9))
+def _round_step(low: float, high: float) -> tuple[float, int, int]:
+    """The widest step of 1, 2 or 5 times a power of ten with three multiples or more on the axis; the first and last
+    of them."""
+    unit = 10.0 ** math.ceil(math.log10(high - low))
+    while True:
+        for step in (unit, unit / 2, unit / 5):
+            first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+            if last - first >= 2:
+                return step, first, last
+        unit /= 10
