@@ -9,6 +9,8 @@ derivatives in forward mode are wrong in current torch.
 
 `adjoint` runs the same steps backwards by hand: it keeps n² numbers per matrix where a traced elimination keeps n³.
 
+The last state left, state 0, must be recurrent, as in `theory.gth`: `recurrent_first` says which to put there.
+
 p depends on the rates A_ij, i != j, alone: the diagonal's derivative is zero. For tangents dA whose columns sum to
 zero, and for rates that `from_rates` completed, that is the derivative along generators.
 """
@@ -22,6 +24,22 @@ from theory.errors import NumericalError
 
 _LOWEST = 2.0**-960
 _DOUBTFUL = 2.0**-300
+
+
+def recurrent_first(p: Tensor) -> Tensor:
+    """order[..., n] of the states for p[..., n]: state 0 is exchanged with the likeliest one where p_0 is zero."""
+    order = torch.arange(p.shape[-1], device=p.device).expand(p.shape).clone()
+    root = torch.where(p[..., :1] > 0, 0, p.argmax(-1, keepdim=True))
+    order[..., :1] = root
+    return order.scatter(-1, root, 0)
+
+
+def swapped(t: Tensor, order: Tensor, axes: int) -> Tensor:
+    """t with its last axis (or last two, `axes`) in the given order[..., n], which is its own inverse."""
+    if axes == 2:
+        t = t.gather(-2, order[..., :, None].expand(t.shape))
+        return t.gather(-1, order[..., None, :].expand(t.shape))
+    return t.gather(-1, order)
 
 
 def balance(A: Tensor, p: Tensor, exponent: Tensor, never: int) -> Tensor:

@@ -22,6 +22,7 @@ from torch.autograd import forward_ad
 
 from theory.errors import GeneratorError, NotUniqueError
 from theory.generator import as_real_tensor, check_generator, recurrent_classes
+from theory.transforms import plain
 
 
 def stationary_distribution(A: Any) -> Any:
@@ -55,30 +56,34 @@ def stationary_distribution(A: Any) -> Any:
 
 def _differentiable(A: Tensor, unit_round_off: float) -> Tensor:
     if is_functorch_wrapped_tensor(A) or forward_ad.unpack_dual(A).tangent is not None:
-        from theory.gth_derivative import stationary
+        from theory.gth_derivative import stationary, swapped
 
         # A hand-written rule would not do here: forward mode nested through one is zero in current torch, in silence.
-        return stationary(A, _Balance.apply(A.detach(), unit_round_off))
+        scale, order = _Balance.apply(A.detach(), unit_round_off)
+        if not bool(plain(order)[..., 0].any()):
+            return stationary(A, scale)
+        return swapped(stationary(swapped(A, order, 2), swapped(scale, order, 1)), order, 1)
     if torch.is_grad_enabled() and A.requires_grad:
         return _Stationary.apply(A, unit_round_off)
     return _solve(A, unit_round_off)
 
 
 class _Balance(torch.autograd.Function):
-    """The powers of two that balance A for a traced elimination; here A is checked, on its values, in any transform."""
+    """The powers of two that balance A for a traced elimination, and the order of its states; here A is checked, on its
+    values, in any transform."""
 
     @staticmethod
-    def forward(A: Tensor, unit_round_off: float) -> Tensor:
+    def forward(A: Tensor, unit_round_off: float) -> tuple[Tensor, Tensor]:
         return _balance(A, _solve(A, unit_round_off))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.mark_non_differentiable(output)
+        ctx.mark_non_differentiable(*output)
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, *inputs: Any) -> tuple[Tensor, int]:
+    def vmap(info: Any, in_dims: Any, *inputs: Any) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
         A, unit_round_off = inputs
-        return _Balance.apply(A.movedim(in_dims[0], 0), unit_round_off), 0
+        return _Balance.apply(A.movedim(in_dims[0], 0), unit_round_off), (0, 0)
 
 
 class _Stationary(torch.autograd.Function):
@@ -91,25 +96,32 @@ class _Stationary(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         ctx.save_for_backward(inputs[0])
-        ctx.scale = _balance(inputs[0].detach(), output.detach())
+        ctx.scale, ctx.order = _balance(inputs[0].detach(), output.detach())
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, None]:
-        from theory.gth_derivative import adjoint
+        from theory.gth_derivative import adjoint, swapped
 
         (A,) = ctx.saved_tensors
-        return adjoint(A, cotangents[0], ctx.scale), None
+        if not bool(ctx.order[..., 0].any()):
+            return adjoint(A, cotangents[0], ctx.scale), None
+        by_root = (swapped(A, ctx.order, 2), swapped(cotangents[0], ctx.order, 1), swapped(ctx.scale, ctx.order, 1))
+        return swapped(adjoint(*by_root), ctx.order, 2), None
 
 
-def _balance(A: Tensor, p: Tensor) -> Tensor:
+def _balance(A: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
     from theory import gth
-    from theory.gth_derivative import balance
+    from theory.gth_derivative import balance, recurrent_first, swapped
 
     exponent = torch.frexp(p).exponent.to(torch.int64)
     lost = (p < torch.finfo(p.dtype).tiny).any(-1)
     if lost.any():
         exponent[lost] = torch.from_numpy(gth.exponents(_flat(A[lost]))).to(A.device)
-    return balance(A, p, exponent, gth.NEVER)
+    order = recurrent_first(p)
+    if not bool(order[..., 0].any()):
+        return balance(A, p, exponent, gth.NEVER), order
+    scale = balance(swapped(A, order, 2), swapped(p, order, 1), swapped(exponent, order, 1), gth.NEVER)
+    return swapped(scale, order, 1), order
 
 
 def _solve(A: Tensor, unit_round_off: float) -> Tensor:
