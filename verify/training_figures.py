@@ -1,4 +1,4 @@
-"""Figures of the trained arms: differences to the baseline and gates, over the periods or along training."""
+"""Figures of the trained arms: differences to the baseline, gates, and what a loss costs in step time."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from verify.figures import OKABE_ITO, STYLE, new_figure
+from verify.pareto import TARGET
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from verify.ablation_result import Ablation
+    from verify.pareto import ParetoPoint
 
 # arm: colour, marker
 ARMS = {
@@ -102,3 +104,102 @@ def _series(
             right.annotate(
                 arm, gates[-1], xytext=(5, 0), textcoords="offset points", color=colour, va="center", fontsize=8
             )
+
+
+def pareto_figure(points: Sequence[ParetoPoint]) -> Figure:
+    """Validation loss over step time (left), and what the slow dynamics adds to the local control (right)."""
+    from matplotlib import rc_context
+
+    with rc_context(STYLE):
+        figure = new_figure(6.8, 3.3)
+        left, right = figure.subplots(1, 2, width_ratios=[1.5, 1.0])
+        dense = sorted((p for p in points if p.arm == "dense"), key=lambda p: p.time.median)
+        left.plot(
+            [p.time.median for p in dense], [p.loss for p in dense], color=ARMS["dense"][0], linewidth=0.8, zorder=1
+        )
+        baseline = max(dense, key=lambda p: p.fast)
+        left.axhline(baseline.loss, color=OKABE_ITO["black"], linewidth=0.6, linestyle=":")
+        left.axvspan(0.0, TARGET, color=OKABE_ITO["sky"], alpha=0.12, lw=0)
+        for point in points:
+            colour, marker = ARMS[point.arm]
+            shallow = point.arm != "dense" and point.fast < max(p.fast for p in points if p.arm == point.arm)
+            left.plot(
+                point.time.median,
+                point.loss,
+                color=colour,
+                marker=marker,
+                markersize=5.5,
+                markerfacecolor="white" if shallow else colour,
+                linestyle="none",
+                zorder=3,
+            )
+            label = f"{point.fast} layers" if point.arm == "dense" else f"P={point.period}"
+            left.annotate(
+                label,
+                (point.time.median, point.loss),
+                xytext=(5, 3),
+                textcoords="offset points",
+                color=colour,
+                fontsize=7,
+            )
+        _pareto_legend(left, points)
+        times = [p.time.median for p in points]
+        left.set_xlim(min(times) - 0.06, max(times) + 0.12)
+        left.set_xlabel("step time over dense (4 layers)")
+        left.set_ylabel("validation loss (nats per token)")
+        _remainders(right, points)
+    return figure
+
+
+def _pareto_legend(panel: Axes, points: Sequence[ParetoPoint]) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: list[Any] = []
+    shapes = {(p.arm, p.fast, p.slow) for p in points if p.arm != "dense"}
+    for arm, fast, slow in sorted(shapes, key=lambda shape: (shape[0], -shape[1])):
+        colour, marker = ARMS[arm]
+        deepest = max(f for a, f, _ in shapes if a == arm)
+        name = f"coupled {fast} + {slow}" if arm == "coupled" else f"local {fast}"
+        face = colour if fast == deepest else "white"
+        handles.append(
+            Line2D([], [], color=colour, marker=marker, markersize=5.5, markerfacecolor=face, ls="none", label=name)
+        )
+    colour, marker = ARMS["dense"]
+    handles.append(Line2D([], [], color=colour, marker=marker, markersize=5.5, lw=0.8, label="dense"))
+    handles.append(Patch(color=OKABE_ITO["sky"], alpha=0.12, lw=0, label=f"time ≤ {TARGET}"))
+    panel.legend(handles=handles, loc="best", fontsize=7)
+
+
+def _remainders(panel: Axes, points: Sequence[ParetoPoint]) -> None:
+    """loss(coupled) − loss(local) over P with t intervals: below zero the slow dynamics helps."""
+    rows = [p for p in points if p.remainder is not None]
+    colour, marker = ARMS["coupled"]
+    shapes = sorted({(p.fast, p.slow) for p in rows}, reverse=True)
+    for number, (fast, slow) in enumerate(shapes):
+        own = sorted((p for p in rows if (p.fast, p.slow) == (fast, slow)), key=lambda p: p.period or 0)
+        xs = [(p.period or 0) * 1.06 ** (number - (len(shapes) - 1) / 2) for p in own]
+        middles = [-p.remainder.mean for p in own if p.remainder is not None]
+        intervals = [p.remainder.interval or (p.remainder.mean,) * 2 for p in own if p.remainder is not None]
+        ends = [[high + m for m, (_, high) in zip(middles, intervals, strict=True)]]
+        ends.append([-low - m for m, (low, _) in zip(middles, intervals, strict=True)])
+        panel.errorbar(
+            xs,
+            middles,
+            yerr=ends,
+            capsize=2,
+            color=colour,
+            marker=marker,
+            markersize=5,
+            markerfacecolor=colour if number == 0 else "white",
+            linewidth=1.0,
+            linestyle="-" if number == 0 else "--",
+            label=f"{fast} + {slow}",
+        )
+    panel.axhline(0.0, color=OKABE_ITO["black"], linewidth=0.8)
+    periods = sorted({p.period for p in rows if p.period is not None})
+    panel.set_xscale("log", base=2)
+    panel.set_xticks(periods, [str(period) for period in periods])
+    panel.set_xlabel("period P (tokens per slow update)")
+    panel.set_ylabel("coupled − local (nats per token)")
+    panel.legend(fontsize=7)
