@@ -8,37 +8,19 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from verify.claim import Empirical, Profile
+from verify.paired import LEVEL, MARGIN, PairedDifference, paired_difference
 from verify.verdict import EmpiricalVerdict
 
 if TYPE_CHECKING:
     from network.training_config import TrainConfig
     from verify.cells import Cell
 
-MARGIN = 0.01  # nats per token within which two losses count as equal; the loss itself is near 2
-LEVEL = 0.95
 ARMS = ("dense", "frozen", "coupled", "blind", "local")
 PAPER_TOKENS, SCALE_TOKENS = 500_000, 10_000_000
-
-
-@dataclass(frozen=True)
-class Paired:
-    """arm − other over shared seeds, nats per token.
-
-    interval: at the level asked for. equivalent: whether both one-sided t tests put it within ± MARGIN at 5 %. noise:
-    standard deviation of the other arm over seeds, unpaired. effect_size: mean over standard deviation of the
-    differences (Cohen's d_z).
-    """
-
-    mean: float
-    interval: tuple[float, float]
-    equivalent: bool
-    noise: float
-    effect_size: float
-    seeds: int
 
 
 def paper_cells(profile: Profile) -> list[Cell]:
@@ -83,28 +65,18 @@ def _cells(profile: Profile, arms: Sequence[str], training: TrainConfig, corpus:
     ]
 
 
-def paired(trained: Sequence[dict[str, Any]], arm: str, other: str, *, level: float = LEVEL) -> Paired | None:
-    """`arm` against `other` over the seeds that both have; None below two of them."""
-    from scipy import stats
-
-    losses = {name: {c["seed"]: c["validation_loss"] for c in trained if c["arm"] == name} for name in (arm, other)}
+def paired(trained: Sequence[dict[str, Any]], arm: str, other: str, *, level: float = LEVEL) -> PairedDifference | None:
+    """`arm` − `other` over the seeds that both have, nats per token; None below two of them."""
+    losses = {name: losses_of(trained, name) for name in (arm, other)}
     seeds = sorted(losses[arm].keys() & losses[other].keys())
     if len(seeds) < 2:
         return None
-    one, two = ([losses[name][seed] for seed in seeds] for name in (arm, other))
-    differences = [a - b for a, b in zip(one, two, strict=True)]
-    mean, spread = statistics.fmean(differences), statistics.stdev(differences)
-    if spread == 0.0:
-        low = high = mean
-        equivalent = abs(mean) < MARGIN
-    else:
-        two_sided: Any = stats.ttest_1samp(differences, 0.0)
-        low, high = (float(end) for end in two_sided.confidence_interval(level))
-        sides: Any = ((-MARGIN, "greater"), (MARGIN, "less"))
-        tests: list[Any] = [stats.ttest_1samp(differences, at, alternative=side) for at, side in sides]
-        equivalent = max(float(test.pvalue) for test in tests) < 1 - LEVEL
-    effect = mean / spread if spread else 0.0
-    return Paired(mean, (low, high), equivalent, statistics.stdev(two), effect, len(seeds))
+    return paired_difference([losses[arm][seed] - losses[other][seed] for seed in seeds], level=level)
+
+
+def losses_of(trained: Sequence[dict[str, Any]], arm: str) -> dict[int, float]:
+    """Validation losses of an arm, by seed."""
+    return {cell["seed"]: cell["validation_loss"] for cell in trained if cell["arm"] == arm}
 
 
 def judge_neutrality(trained: Sequence[dict[str, Any]]) -> Empirical:
@@ -116,14 +88,15 @@ def judge_neutrality(trained: Sequence[dict[str, Any]]) -> Empirical:
     neutral, or the gate is open; INCONCLUSIVE, with the disagreement in words, otherwise.
     """
     found = paired(trained, "coupled", "dense")
-    if found is None:
+    if found is None or found.interval is None:
         return undecided("at least two paired seeds of coupled and dense are needed")
     coupled = [cell for cell in trained if cell["arm"] == "coupled"]
     opened = statistics.fmean(cell["closed_gate_loss"] - cell["validation_loss"] for cell in coupled)
     gate = statistics.fmean(cell["gate"] for cell in coupled)
-    within_noise = abs(found.mean) <= found.noise
+    noise = statistics.stdev(losses_of(trained, "dense").values())
+    within_noise = abs(found.mean) <= noise
     excludes_zero = found.interval[0] > 0 or found.interval[1] < 0
-    said_a = f"(a) {'within' if within_noise else 'beyond'} the run-to-run noise of {found.noise:.4f} nats"
+    said_a = f"(a) {'within' if within_noise else 'beyond'} the run-to-run noise of {noise:.4f} nats"
     zero = "excludes" if excludes_zero else "contains"
     equal = "equivalent" if found.equivalent else "not shown equivalent"
     said_b = f"(b) the paired interval {zero} zero, {equal} to it within ± {MARGIN} nats"
@@ -144,7 +117,7 @@ def judge_neutrality(trained: Sequence[dict[str, Any]]) -> Empirical:
         verdict=verdict,
         effect_size=found.effect_size,
         reason=f"{found.seeds} paired seeds: {said_a}; {said_b}; {said_gate}{agree}",
-        details={"cells": [dict(cell) for cell in trained], "noise": found.noise, "margin": MARGIN},
+        details={"cells": [dict(cell) for cell in trained], "noise": noise, "margin": MARGIN},
     )
 
 

@@ -67,15 +67,17 @@ def _measure(system: FastSlowSystem, seed: int, phi_1: Callable[[FastSlowSystem,
         {"epsilon": e, "gap_tv": d, "predicted_tv": c, "floor_limited": floor_limited(d, FLOOR)} for e, d, c in triples
     ]
     usable = [row for row in rows if not row["floor_limited"]]
-    slope = fit_slope([row["epsilon"] for row in usable], [row["gap_tv"] for row in usable])
+    gaps = [row["gap_tv"] for row in usable]
+    slope = fit_slope([row["epsilon"] for row in usable], gaps, [FLOOR / value for value in gaps])
     if float(predicted.max()) < FLOOR:
         reason = "no O(ε) term to measure: p_st does not move with y"
         return [OnSystem(f"{system.name}, slope", 1.0, None, None, reason, SLOPE_TOLERANCE, rows)]
     first = OnSystem(f"{system.name}, slope", 1.0, slope.slope, slope.interval, slope.reason, SLOPE_TOLERANCE, rows)
     if slope.slope is None:
         return [first]
-    smallest = usable[-1]
-    ratio, doubt = smallest["gap_tv"] / smallest["predicted_tv"], FLOOR / smallest["predicted_tv"]
+    before, ratio = (row["gap_tv"] / row["predicted_tv"] for row in usable[-2:])
+    # What is left of the O(ε²) term is below its change over the last step in ε.
+    doubt = FLOOR / usable[-1]["predicted_tv"] + abs(before - ratio)
     return [
         first,
         OnSystem(f"{system.name}, constant", 1.0, ratio, (ratio - doubt, ratio + doubt), "", RATIO_TOLERANCE, rows),

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from verify.claim import Empirical, EmpiricalClaim, Profile
-from verify.claims._training import MARGIN, Paired, paired, paper_cells, planted_cells, undecided
+from verify.claims._training import paired, paper_cells, planted_cells, undecided
+from verify.paired import MARGIN, PairedDifference
 from verify.verdict import EmpiricalVerdict
 
 CONTROLS = ("local", "blind")
@@ -26,21 +27,22 @@ def mutant(profile: Profile) -> Empirical:
 
 
 def _judge(trained: Sequence[dict[str, Any]]) -> Empirical:
-    found: dict[str, Paired] = {}
+    found: dict[str, PairedDifference] = {}
+    intervals: dict[str, tuple[float, float]] = {}
     for control in CONTROLS:
         one = paired(trained, "coupled", control, level=LEVEL)
-        if one is None:
+        if one is None or one.interval is None:
             return undecided(f"at least two paired seeds of coupled and {control} are needed")
-        found[control] = one
-    below = all(one.interval[1] < 0 for one in found.values())
-    nothing = any(one.interval[0] > 0 or (one.equivalent and one.interval[1] >= 0) for one in found.values())
+        found[control], intervals[control] = one, one.interval
+    below = all(high < 0 for _, high in intervals.values())
+    nothing = any(low > 0 or (found[control].equivalent and high >= 0) for control, (low, high) in intervals.items())
     verdict = EmpiricalVerdict.INCONCLUSIVE
     if below:
         verdict = EmpiricalVerdict.CONSISTENT
     elif nothing:
         verdict = EmpiricalVerdict.INCONSISTENT
     said = [
-        f"coupled − {control} = {one.mean:+.4f} in [{one.interval[0]:+.4f}, {one.interval[1]:+.4f}]"
+        f"coupled − {control} = {one.mean:+.4f} in [{intervals[control][0]:+.4f}, {intervals[control][1]:+.4f}]"
         + (f", equivalent to zero within ± {MARGIN}" if one.equivalent else "")
         for control, one in found.items()
     ]

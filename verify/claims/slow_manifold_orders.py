@@ -61,7 +61,9 @@ def _slopes(
 def _slope(label: str, k: int, rows: list[dict[str, Any]], usable: list[dict[str, Any]]) -> OnSystem:
     from verify.convergence import fit_slope
 
-    slope = fit_slope([row["epsilon"] for row in usable], [row["residual"] for row in usable])
+    residuals = [row["residual"] for row in usable]
+    rounding = [row["rounding"] / row["residual"] for row in usable]
+    slope = fit_slope([row["epsilon"] for row in usable], residuals, rounding)
     reason = slope.reason
     if slope.slope is None and len(usable) < len(rows):
         reason = f"{reason}; {len(rows) - len(usable)} of {len(rows)} residuals at the rounding of A p_st"
@@ -86,7 +88,9 @@ def _residuals(system: FastSlowSystem, refined_for: FastSlowSystem, k: int, seed
         eps = scale * largest / 2.0 ** torch.arange(COUNT, dtype=y.dtype)
         residual = invariance_residual(system, slow_manifold(refined_for, k), y, eps[:, None]).mean(-1)
         pairs = zip(eps.tolist(), residual.tolist(), strict=True)
-        rows = [{"epsilon": e, "residual": r, "floor_limited": floor_limited(r, floor)} for e, r in pairs]
+        rows = [
+            {"epsilon": e, "residual": r, "rounding": floor, "floor_limited": floor_limited(r, floor)} for e, r in pairs
+        ]
         if not rows[-1]["floor_limited"] or not bool(residual.any()):
             break
     return rows

@@ -37,6 +37,7 @@ def mutant(profile: Profile) -> Exact:
 
 def _attraction(generators: Iterable[Tensor], seed: int) -> Exact:
     from theory import NotUniqueError
+    from verify.claims._generators import KINDS
 
     quantity = "worst of: eigenvalues at zero, ρ(e^{At} − p1ᵀ) against e^{−gap t}, growth of D(x‖p); over its rounding"
     worst: dict[str, float] = {}
@@ -58,7 +59,7 @@ def _attraction(generators: Iterable[Tensor], seed: int) -> Exact:
         quantity=quantity,
         measured=max(worst.values()),
         bound=1.0,
-        reason=f"{count} random generators; worst: {max(worst, key=worst.__getitem__)}",
+        reason=f"{count} random generators ({', '.join(KINDS)}); worst: {max(worst, key=worst.__getitem__)}",
         details={"ratios": [{"of": name, "ratio": ratio} for name, ratio in worst.items()], "generators": count},
     )
 

@@ -16,8 +16,9 @@ from verify.claims import neutral_at_500k, neutral_at_scale, slow_dynamics_beyon
 from verify.claims._generators import COUNT, condition, random_generators
 from verify.claims._networks import random_configs
 from verify.claims._systems import OnSystem, over_systems
-from verify.claims._training import MARGIN, judge_neutrality, paired, planted_cells
+from verify.claims._training import judge_neutrality, paired, planted_cells
 from verify.claims.variational_minimisers import _donsker_varadhan
+from verify.paired import MARGIN
 from verify.training_cells import training_cell
 from verify.verdict import Verdict
 
@@ -56,7 +57,6 @@ def test_paired_differences_are_scipys(pairs):
     found = paired(trained, "coupled", "dense", level=0.9)
     expected = stats.ttest_rel(coupled, dense).confidence_interval(0.9)
     assert found.interval == pytest.approx((expected.low, expected.high), rel=1e-8, abs=1e-12)
-    assert found.noise == pytest.approx(np.std(dense, ddof=1))
     # Two one-sided tests at 5 % are the 90 % interval within the margin.
     assert found.equivalent == (expected.low > -MARGIN and expected.high < MARGIN)
 
@@ -66,6 +66,8 @@ def test_neutrality_is_judged_by_both_criteria(difference, verdict):
     found = judge_neutrality(planted_cells(dense=2.1, coupled=2.1 + difference))
     assert found.verdict == verdict, found.reason
     assert ("the two criteria disagree" in found.reason) == (verdict == "INCONCLUSIVE")
+    dense = [cell["validation_loss"] for cell in found.details["cells"] if cell["arm"] == "dense"]
+    assert found.details["noise"] == pytest.approx(np.std(dense, ddof=1))
 
 
 def test_one_seed_judges_nothing():
