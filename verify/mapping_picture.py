@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from verify.mapping_links import LINKS, NETWORK, ODE, Node, node
 from verify.report_content import Section
-from verify.report_text import as_svg, ident_of, wrap
+from verify.report_text import Number, as_svg, ident_of, wrap
 
 # tag: dash pattern, what it looks like in words, what it means
 LINES = {
@@ -27,6 +27,7 @@ LINES = {
 MARKS = {"HOLDS": "✓", "CONSISTENT": "≈", "MEASURED": "↔", "INCONCLUSIVE": "?", "INCONSISTENT": "≠", "VIOLATED": "✗"}
 
 
+TOP = 34.0  # pixels, for the headings
 BOLD = 1.1  # bold glyphs over plain ones, in width
 
 
@@ -35,12 +36,12 @@ class Form:
     """One of the two forms; all lengths in pixels. side: width of a node; box: width of a claim; row: height of one."""
 
     name: str
-    width: float
-    side: float
-    box: float
-    row: float
-    size: float
-    small: float
+    width: Number
+    side: Number
+    box: Number
+    row: Number
+    size: Number
+    small: Number
 
 
 WIDE = Form("wide", 1080, 250, 300, 46, 15, 12)
@@ -56,9 +57,12 @@ def drawn(sections: Sequence[Section]) -> list[Section]:
 def picture(sections: Sequence[Section], form: Form) -> str:
     """The SVG of one form."""
     links = drawn(sections)
-    top = 34.0
-    middle = {section.id: top + form.row * (k + 0.5) for k, section in enumerate(links)}
-    height = top + form.row * len(links) + 8
+    rows = form.row * len(links)
+    height = 8 + max(
+        TOP + rows, *(TOP + sum(_deep(name, form) for name in _linked(side, links)) for side in (ODE, NETWORK))
+    )
+    first = (TOP + height - 8 - rows) / 2
+    middle = {section.id: first + form.row * (k + 0.5) for k, section in enumerate(links)}
     left_end, right_start = form.side, form.width - form.side
     box_left, box_right = (form.width - form.box) / 2, (form.width + form.box) / 2
     ends = _ends(links, middle, form, height)
@@ -106,11 +110,11 @@ def _between(ident: str) -> str:
     return " to ".join(node(name).name for name in LINKS[ident])
 
 
-def _heading(x: float, words: str, form: Form) -> str:
+def _heading(x: Number, words: str, form: Form) -> str:
     return f'<text class="quiet" font-size="{form.small:g}" x="{x:g}" y="16" text-anchor="middle">{words}</text>'
 
 
-def _curve(a: tuple[float, float], b: tuple[float, float]) -> str:
+def _curve(a: tuple[Number, Number], b: tuple[Number, Number]) -> str:
     """From a node to a box, level at both ends."""
     half = (a[0] + b[0]) / 2
     return f"M{a[0]:.1f} {a[1]:.1f}C{half:.1f} {a[1]:.1f} {half:.1f} {b[1]:.1f} {b[0]:.1f} {b[1]:.1f}"
@@ -124,7 +128,7 @@ def _strokes(path: str, tag: str) -> list[str]:
     return [f'<path class="one" d="{path}"{pattern}/>']
 
 
-def _link(section: Section, curves: Sequence[str], x: float, y: float, form: Form) -> str:
+def _link(section: Section, curves: Sequence[str], x: Number, y: Number, form: Form) -> str:
     """The box of a claim with its two curves, as one link to its section."""
     tag = section.tag if section.tag in LINES else "unknown"
     pad = 14 if form is WIDE else 10
@@ -152,7 +156,7 @@ def _link(section: Section, curves: Sequence[str], x: float, y: float, form: For
     )
 
 
-def _node(name: str, x: float, at: float, form: Form) -> str:
+def _node(name: str, x: Number, at: Number, form: Form) -> str:
     lines, deep = _words(name, form)
     out = [f'<rect class="node" x="{x:g}" y="{at - deep / 2:.1f}" width="{form.side:g}" height="{deep:g}" rx="6"/>']
     y = at - deep / 2 + 6
@@ -166,7 +170,7 @@ def _node(name: str, x: float, at: float, form: Form) -> str:
     return "".join(out)
 
 
-def _words(name: str, form: Form) -> tuple[list[tuple[str, float, str]], float]:
+def _words(name: str, form: Form) -> tuple[list[tuple[str, Number, str]], Number]:
     """The lines of a node and its height."""
     one = node(name)
     lines = [("formula", form.size, line) for line in wrap(one.name, form.side - 8, BOLD * form.size)]
@@ -178,32 +182,40 @@ def _touching(name: str, links: Sequence[Section]) -> list[str]:
     return [section.id for section in links if name in LINKS[section.id]]
 
 
+def _linked(side: dict[str, Node], links: Sequence[Section]) -> list[str]:
+    return [name for name in side if _touching(name, links)]
+
+
+def _deep(name: str, form: Form) -> Number:
+    """The height of a node with the space around it."""
+    return _words(name, form)[1] + 8
+
+
 def _places(
-    side: dict[str, Node], links: Sequence[Section], middle: dict[str, float], form: Form, height: float
-) -> dict[str, float]:
+    side: dict[str, Node], links: Sequence[Section], middle: dict[str, Number], form: Form, height: Number
+) -> dict[str, Number]:
     """The height of each linked node: at the mean of its links, moved as little down and up as keeps nodes apart."""
-    wanted = {
-        name: sum(middle[ident] for ident in touching) / len(touching)
-        for name in side
-        if (touching := _touching(name, links))
-    }
-    names = sorted(wanted, key=lambda name: (wanted[name], list(side).index(name)))
-    deep = {name: _words(name, form)[1] + 8 for name in names}
-    found: dict[str, float] = {}
-    floor = 26.0
+    linked = _linked(side, links)
+    touching = {name: [middle[ident] for ident in _touching(name, links)] for name in linked}
+    wanted = {name: sum(heights) / len(heights) for name, heights in touching.items()}
+    names = sorted(linked, key=lambda name: (wanted[name], linked.index(name)))
+    found: dict[str, Number] = {}
+    floor = TOP - 8
     for name in names:
-        found[name] = max(wanted[name], floor + deep[name] / 2)
-        floor = found[name] + deep[name] / 2
+        half = _deep(name, form) / 2
+        found[name] = max(wanted[name], floor + half)
+        floor = found[name] + half
     ceiling = height
     for name in reversed(names):
-        found[name] = min(found[name], ceiling - deep[name] / 2)
-        ceiling = found[name] - deep[name] / 2
+        half = _deep(name, form) / 2
+        found[name] = min(found[name], ceiling - half)
+        ceiling = found[name] - half
     return found
 
 
 def _ends(
-    links: Sequence[Section], middle: dict[str, float], form: Form, height: float
-) -> dict[tuple[str, str], float]:
+    links: Sequence[Section], middle: dict[str, Number], form: Form, height: Number
+) -> dict[tuple[str, str], Number]:
     """Where each link meets each of its nodes: spread along the node's edge in the order of the claims."""
     found = {}
     for side in (ODE, NETWORK):

@@ -44,8 +44,9 @@ def report_content(report: Report | str, claims: Iterable[FoundClaim | BrokenCla
 
 
 def write_report(report: Report | str, folder: Path, claims: Iterable[FoundClaim | BrokenClaim] = ()) -> list[Path]:
-    """Write report.html and report.md into `folder`, each whole; their paths."""
+    """Write report.html and report.md into `folder`, made if need be, each whole; their paths."""
     said = report_content(report, claims)
+    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, text in (("report.html", page(said)), ("report.md", markdown(said))):
         write_whole(folder / name, text)

@@ -20,12 +20,12 @@ from verify.report_text import NOTHING, duration, measured_in, number
 
 TITLE = "Attention is Just Another Name for Coupling? Every claim, measured"
 INTRODUCTION = (
-    "The paper (Z. Gao, arXiv 2606.16730) reads a language model as a fast–slow ODE, ε dx/dt = f(x, y), "
-    "dy/dt = g(x, y) with ε = 1/P, and marks each correspondence as exact, structural or heuristic. Here each of its "
+    "The paper (Z. Gao, arXiv 2606.16730) reads a language model as a fast–slow ODE, ε dx/dt = f(x, y), dy/dt = "
+    "g(x, y) with ε = 1/P, and marks each correspondence as exact, structural or heuristic. Here each of its "
     "sentences is a measurement with a bound, an interval where there is one, and a mutant: a deliberately broken "
     "input that the check has to refute. The tag limits the verdict. Exact claims HOLD or are VIOLATED at "
-    "rounding-scaled tolerance; structural ones may also be INCONCLUSIVE; heuristic and empirical ones are CONSISTENT, INCONSISTENT or "
-    "INCONCLUSIVE and never hold; a gap is MEASURED."
+    "rounding-scaled tolerance; structural ones may also be INCONCLUSIVE; heuristic and empirical ones are "
+    "CONSISTENT, INCONSISTENT or INCONCLUSIVE and never hold; a gap is MEASURED."
 )
 VERDICTS = ("HOLDS", "CONSISTENT", "MEASURED", "INCONCLUSIVE", "INCONSISTENT", "VIOLATED", "ERROR")
 TESTS = "tests/verify/claims/test_built_in_claims.py"

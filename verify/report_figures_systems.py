@@ -66,7 +66,7 @@ def _over_epsilon(system: str, group: Mapping[str, Row], style: Mapping[str, int
     shown: list[Any] = []
     what = ""
     for variant, row in group.items():
-        points: Sequence[Row] = row.get("rows") or ()
+        points: Sequence[Row] = row.get("rows") or []
         value = next((key for key in ("gap_tv", "residual") if points and key in points[0]), None)
         if value is None or "epsilon" not in points[0] or points in shown:
             continue

@@ -19,6 +19,7 @@ from verify.report_text import as_html, ident_of
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 ROW = 300.0  # pixels: the height of a row of figures
+SENTENCE = 45  # letters: a longer cell is wrapped
 BAD = ("VIOLATED", "ERROR", "UNNOTICED")
 
 
@@ -128,13 +129,19 @@ def _details(tables: Sequence[Table]) -> str:
     inside = []
     for table in tables:
         head = "".join(f'<th scope="col">{as_html(column)}</th>' for column in table.columns)
-        rows = "".join(f"<tr>{''.join(f'<td>{as_html(cell)}</td>' for cell in row)}</tr>\n" for row in table.cells)
+        rows = "".join(f"<tr>{''.join(map(_data, row))}</tr>\n" for row in table.cells)
         more = f"<p>{table.left_out:,} more rows are in claims.json.</p>" if table.left_out else ""
         inside.append(
             f'<p>{as_html(table.name)}</p><div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead>\n'
             f"<tbody>\n{rows}</tbody></table></div>{more}"
         )
     return f"<details><summary>The figures behind it</summary>{''.join(inside)}</details>\n"
+
+
+def _data(cell: str) -> str:
+    """A cell of a table of details: figures on one line, sentences on several."""
+    kind = ' class="long"' if len(cell) > SENTENCE else ""
+    return f"<td{kind}>{as_html(cell)}</td>"
 
 
 def _made_with(content: Content) -> str:

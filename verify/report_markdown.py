@@ -47,8 +47,8 @@ def _section(section: Section) -> list[str]:
     facts += [(label, words) for label, words in (("how", section.how), ("mutant", section.mutant)) if words]
     lines = [f"- *{label}:* {as_markdown(words)}" for label, words in facts]
     if section.place:
-        tested = f", tested in `{section.tested}`" if section.tested else ""
-        lines.append(f"- *code:* `{section.place.replace('`', '')}`{tested}")
+        tested = f", tested in {section.tested}" if section.tested else ""
+        lines.append(f"- *code:* {as_markdown(section.place + tested)}")
     lines.append(f"- *cost:* {section.row['cost']}")
     out = [f"### {as_markdown(section.id)}", f"**{as_markdown(section.tag)}, {as_markdown(section.verdict)}**"]
     out += [f"> {as_markdown(section.statement)}"] if section.statement else []

@@ -13,14 +13,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from verify.report_text import as_svg, number, power, wrap
+from verify.report_text import Number, as_svg, number, power, wrap
 
 WIDTH, HEIGHT = 340, 236  # of a panel, without legend
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 40, 42
 LABELS, RUNG = 128, 15  # of a ladder: width of the labels, height of a rung
 SIZE, SMALL = 12.0, 11.0
 MARKS = ("dot", "triangle", "square", "diamond")
-Point = tuple[float, float]
+Point = tuple[Number, Number]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Figure:
     title: str
     description: str
     svg: str
-    height: float
+    height: Number
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,17 @@ class Scale:
     """An axis from low to high, linear or logarithmic; `ticks` where given, else round numbers."""
 
     label: str
-    low: float
-    high: float
+    low: Number
+    high: Number
     log: bool = False
-    ticks: tuple[float, ...] = ()
+    ticks: tuple[Number, ...] = ()
 
-    def at(self, value: float) -> float:
+    def at(self, value: Number) -> Number:
         """`value` on [0, 1], cut off at the ends."""
         low, high, v = (self.low, self.high, value) if not self.log else map(_log, (self.low, self.high, value))
         return min(1.0, max(0.0, (v - low) / (high - low)))
 
-    def marks(self) -> list[tuple[float, str]]:
+    def marks(self) -> list[tuple[Number, str]]:
         """Values and labels of at most six ticks."""
         if self.ticks:
             return [(tick, number(tick)) for tick in self.ticks]
@@ -61,7 +61,7 @@ class Scale:
         return [(k * step, f"{k * step + 0.0:.{places}f}".replace("-", "−")) for k in range(first, last + 1)]
 
 
-def spanning(label: str, values: Sequence[float], *, log: bool = False, ticks: tuple[float, ...] = ()) -> Scale:
+def spanning(label: str, values: Sequence[Number], *, log: bool = False, ticks: tuple[Number, ...] = ()) -> Scale:
     """A scale that holds `values` with some room; on a logarithmic one only what is positive counts."""
     kept = [v for v in values if math.isfinite(v) and (v > 0 or not log)] or [1.0]
     low, high = min(kept), max(kept)
@@ -88,8 +88,8 @@ class Series:
 class Rung:
     """A value with its interval (None: none), or, where there is no value, what is said instead."""
 
-    value: float | None
-    interval: tuple[float, float] | None = None
+    value: Number | None
+    interval: tuple[Number, Number] | None = None
     style: int = 0
     said: str = ""
 
@@ -135,14 +135,14 @@ def ladder(
     scale: Scale,
     groups: Sequence[tuple[str, Sequence[Rung]]],
     *,
-    reference: float | None = None,
-    band: tuple[float, float] | None = None,
+    reference: Number | None = None,
+    band: tuple[Number, Number] | None = None,
     legend: Sequence[str] = (),
 ) -> Figure:
     """A group of rungs per label; `reference` is a line across all of them, `band` a stripe, `legend` names styles."""
     right = WIDTH - RIGHT
 
-    def place(value: float) -> float:
+    def place(value: Number) -> Number:
         return LABELS + scale.at(value) * (right - LABELS)
 
     headed = 24 + 17 * math.ceil(len(legend) / 2)
@@ -156,7 +156,7 @@ def ladder(
         for k, rung in enumerate(rungs):
             height = at + (deep - RUNG * len(rungs)) / 2 + RUNG * (k + 0.5)
             if rung.value is None:
-                body.append(text(LABELS, height + 4, rung.said, "quiet"))
+                body.append(text(LABELS, height + 4, rung.said, "quiet said"))
                 continue
             if rung.interval is not None:
                 a, b = (place(end) for end in rung.interval)
@@ -184,7 +184,7 @@ def ladder(
     return drawing(ident, title, description, at + 40, [*out, *body])
 
 
-def drawing(ident: str, title: str, description: str, height: float, parts: Sequence[str]) -> Figure:
+def drawing(ident: str, title: str, description: str, height: Number, parts: Sequence[str]) -> Figure:
     """An <svg> with its text alternatives; `ident` must be unique in the page."""
     svg = (
         f'<svg viewBox="0 0 {WIDTH:g} {height:g}" role="img" aria-labelledby="{ident}-t {ident}-d">'
@@ -194,14 +194,14 @@ def drawing(ident: str, title: str, description: str, height: float, parts: Sequ
     return Figure(title, description, svg, height)
 
 
-def text(x: float, y: float, words: str, kind: str, *, anchor: str = "start") -> str:
+def text(x: Number, y: Number, words: str, kind: str, *, anchor: str = "start") -> str:
     """One line of text of a class of the style sheet."""
     size = SIZE if kind == "heading" else SMALL
     at = "" if anchor == "start" else f' text-anchor="{anchor}"'
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}"{at}>{as_svg(words, size)}</text>'
 
 
-def mark(x: float, y: float, kind: str, colour: int) -> str:
+def mark(x: Number, y: Number, kind: str, colour: int) -> str:
     """One marker at its place: shapes differ, so that nothing rests on colour."""
     paths = {
         "triangle": f"M{x:.1f} {y - 4.5:.1f}l4.4 8h-8.8z",
@@ -215,11 +215,11 @@ def mark(x: float, y: float, kind: str, colour: int) -> str:
     return f'<circle class="mark {hollow}c{colour}" cx="{x:.1f}" cy="{y:.1f}" r="3.6"/>'
 
 
-def _log(value: float) -> float:
+def _log(value: Number) -> Number:
     return math.log10(value) if value > 0 else -math.inf
 
 
-def _round_step(low: float, high: float) -> tuple[float, int, int]:
+def _round_step(low: Number, high: Number) -> tuple[Number, int, int]:
     """The widest step of 1, 2 or 5 times a power of ten with three multiples or more on the axis; the first and last
     of them."""
     unit = 10.0 ** math.ceil(math.log10(high - low))

@@ -13,7 +13,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+Number = float | int
 NOTHING = "—"
+TIMES = "\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}"
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 MARKED = re.compile(
     r"`(?P<code>[^`]+)`"
@@ -41,7 +43,7 @@ def pieces(text: str) -> list[tuple[str, str]]:
 
 
 def _plain(text: str) -> str:
-    text = EXPONENT.sub(lambda match: f"{match[1]} × {power(int(match[2]))}", text)
+    text = EXPONENT.sub(lambda match: f"{match[1]}{TIMES}{power(int(match[2]))}", text)
     return ARGUMENTS.sub("\\1\N{NO-BREAK SPACE}", text)
 
 
@@ -59,7 +61,7 @@ def _tagged(text: str, escape: Callable[[str], str]) -> str:
     return "".join(f"<{kind}>{escape(part)}</{kind}>" if kind else escape(part) for kind, part in pieces(text))
 
 
-def as_svg(text: str, size: float) -> str:
+def as_svg(text: str, size: Number) -> str:
     """The inside of a <text> element of that font size: shifted tspans, which every browser knows."""
     out, level = [], 0.0
     for kind, part in pieces(text):
@@ -71,7 +73,7 @@ def as_svg(text: str, size: float) -> str:
     return "".join(out)
 
 
-def wrap(text: str, width: float, size: float) -> list[str]:
+def wrap(text: str, width: Number, size: Number) -> list[str]:
     """Lines of `text` that fit into `width` at font size `size`, by a mean glyph of 0.56 em.
 
     Only words that are longer than a line are broken, and f(x, y) is one word.
@@ -89,7 +91,7 @@ def wrap(text: str, width: float, size: float) -> list[str]:
     return lines
 
 
-def _glyphs(text: str) -> float:
+def _glyphs(text: str) -> Number:
     return sum(len(part) * (0.75 if kind in ("sub", "sup") else 1.0) for kind, part in pieces(text))
 
 
@@ -110,7 +112,7 @@ def number(value: Any, *, digits: int = 4) -> str:
         return plain.replace("-", "−")
     mantissa, exponent = f"{value:.{digits - 2}e}".split("e")
     mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
-    return f"{mantissa} × {power(int(exponent))}".replace("-", "−")
+    return f"{mantissa}{TIMES}{power(int(exponent))}".replace("-", "−")
 
 
 def power(exponent: int) -> str:
@@ -118,7 +120,7 @@ def power(exponent: int) -> str:
     return "10" + str(exponent).translate(SUPERSCRIPTS)
 
 
-def measured_in(value: float | None, ends: tuple[float, float] | list[float] | None) -> tuple[str, str]:
+def measured_in(value: Number | None, ends: tuple[Number, Number] | list[Number] | None) -> tuple[str, str]:
     """A figure and its interval, both to the decimals that the width of the interval can tell apart."""
     if ends is None or None in ends:
         return number(value), NOTHING
@@ -131,7 +133,7 @@ def measured_in(value: float | None, ends: tuple[float, float] | list[float] | N
     return shown.replace("-", "−"), f"[{low:.{places}f}, {high:.{places}f}]".replace("-", "−")
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: Number) -> str:
     """Seconds as a person says them."""
     if seconds < 60:
         return f"{seconds:.1f} s"
