@@ -101,9 +101,6 @@ def _series(
         gates = [(x, g) for x, _, _, g in own if g]
         if gates:
             right.plot([x for x, _ in gates], [g for _, g in gates], **style)
-            right.annotate(
-                arm, gates[-1], xytext=(5, 0), textcoords="offset points", color=colour, va="center", fontsize=8
-            )
 
 
 def pareto_figure(points: Sequence[ParetoPoint]) -> Figure:
