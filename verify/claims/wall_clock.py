@@ -23,7 +23,7 @@ def check(profile: Profile) -> Empirical:
 
 def mutant(profile: Profile) -> Empirical:
     """Models of three times the depth pass for the coupled ones."""
-    return _ratios(profile, {name: (3 * fast, 3 * slow) for name, (fast, slow) in SIZES.items()}, rounds=24)
+    return _ratios(profile, {name: (3 * fast, 3 * slow) for name, (fast, slow) in SIZES.items()}, rounds=12)
 
 
 def _ratios(profile: Profile, sizes: dict[str, tuple[int, int]], *, rounds: int) -> Empirical:

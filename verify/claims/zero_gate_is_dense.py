@@ -12,19 +12,20 @@ def check(profile: Profile) -> Exact:
 
 def mutant(profile: Profile) -> Exact:
     """Gates start at 1e-3."""
-    return _difference(profile.seed, gate=1e-3)
+    return _difference(profile.seed, gate=1e-3, count=20)
 
 
-def _difference(seed: int, *, gate: float) -> Exact:
+def _difference(seed: int, *, gate: float, count: int = 100) -> Exact:
     import torch
 
     from network.gate import gate_parameters
     from verify.claims._networks import model_of, random_configs
 
-    largest, count, gates = 0.0, 0, 0
+    largest, gates = 0.0, 0
     rng = torch.Generator().manual_seed(seed)
-    for config in random_configs(seed, arms=("coupled", "blind", "local", "frozen")):
-        dense, coupled = model_of(config, seed + count, arm="dense"), model_of(config, seed + count)
+    arms = ("coupled", "blind", "local", "frozen")
+    for number, config in enumerate(random_configs(seed, arms=arms, count=count)):
+        dense, coupled = model_of(config, seed + number, arm="dense"), model_of(config, seed + number)
         tokens = torch.randint(config.vocab_size, (2, config.block_size), generator=rng)
         for dtype in (torch.float32, torch.float64):
             one, other = dense.to(dtype), coupled.to(dtype)
@@ -35,7 +36,6 @@ def _difference(seed: int, *, gate: float) -> Exact:
                         parameter.fill_(gate)
                 moved = float((one(tokens) - other(tokens)).abs().max())
             largest = max(largest, moved) if moved == moved else float("inf")
-        count += 1
     return Exact(
         quantity="largest difference of a logit between coupled and dense at the start",
         measured=largest,
