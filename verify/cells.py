@@ -208,7 +208,7 @@ class _Worker:
         self.pipe.send((cell.work, cell.configuration))
 
     def end(self) -> None:
-        self.process.terminate()
+        """Ends in at most 5 seconds after `process.terminate()`."""
         self.process.join(5.0)
         if self.process.is_alive():
             self.process.kill()
@@ -218,6 +218,9 @@ class _Worker:
 
 def _serve(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers itself
+    # By an exception, so that what a cell has opened is closed: a progress bar in a spawned process holds a named
+    # semaphore, and one that is never unlinked is reported as leaked when the parent ends.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # This process is ours: read by OpenMP, MKL and numba when a cell first imports what uses them.
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"))
     while True:
@@ -234,6 +237,8 @@ def _on_cores(cells: Sequence[Cell], jobs: int) -> Iterator[Iterator[CellResult]
     try:
         yield _serve_all(deque(cells), workers, min(jobs, len(cells)))
     finally:
+        for worker in workers:
+            worker.process.terminate()
         for worker in workers:
             worker.end()
 
@@ -288,13 +293,15 @@ def _on_dask(cells: Sequence[Cell], address: str) -> Iterator[Iterator[CellResul
         for cell in cells:
             futures[client.submit(_execute, cell.work, cell.configuration, key=f"cell-{cell.key}")] = cell
         for future in as_completed(list(futures), loop=client.loop):
-            cell = futures[future]
+            cell = futures.pop(future)
             lost = future.exception() if future.status == "error" else None
             if lost is not None or future.status != "finished":
                 error = f"the cluster lost it: {type(lost).__name__}: {lost}" if lost else f"it was {future.status}"
-                yield CellResult(cell, None, 0.0, error)
+                result = CellResult(cell, None, 0.0, error)
             else:
-                yield CellResult(cell, **future.result())
+                result = CellResult(cell, **future.result())
+            future.release()  # one that is held is computed again when the worker that holds its result dies
+            yield result
 
     try:
         yield ended()

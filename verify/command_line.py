@@ -101,6 +101,9 @@ def positive_number(text: str) -> float:
 
 def check_device(name: str) -> str:
     """`name` if torch can compute in float64 there; `UsageError` otherwise, never a silent fall-back to the CPU."""
+    if name == "cpu":
+        return name
+
     import torch
 
     try:

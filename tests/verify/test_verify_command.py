@@ -1,0 +1,132 @@
+"""`python -m verify` as users start it: a claim dropped into a folder, a Dask cluster that loses a worker. Issue 6."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+DROPPED = """
+import os, time
+from pathlib import Path
+from verify.claim import Empirical, EmpiricalClaim, Exact, ExactClaim
+from verify.verdict import EmpiricalVerdict
+
+HERE = Path(__file__).parent
+
+def check(profile):
+    with open(HERE / "{id}.notes", "a") as file:
+        file.write(f"{{os.getpid()}}\\n")
+    {body}
+    error = abs(3 * ({third}) - 1.0)
+    return Exact(quantity="one third, thrice", measured=error, bound=2.0**-53, details={{"seed": profile.seed}})
+
+def mutant(profile):
+    return Exact(quantity="one third, thrice", measured=abs(3 * 0.333 - 1.0), bound=2.0**-53)
+
+CLAIM = ExactClaim(
+    id="{id}", statement="3 · (1/3) = 1", source="arithmetic", check=check, mutant=mutant, mutation="0.333 for 1/3"
+)
+"""
+WAITS = "if (HERE / 'hold').exists() and len(open(HERE / '{id}.notes').readlines()) == 1: time.sleep(600)"
+
+CLUSTER = """
+import sys
+from distributed import LocalCluster
+
+if __name__ == "__main__":
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        print(cluster.scheduler_address, flush=True)
+        sys.stdin.read()
+"""
+
+
+def drop(folder, id, body="pass", third="1 / 3"):
+    (folder / f"{id}.py").write_text(DROPPED.format(id=id, body=body.format(id=id), third=third))
+
+
+def command(folder, out, *arguments):
+    names = sorted(path.stem for path in folder.glob("*.py"))
+    where = ["--folder", str(folder), "--out", str(out), "--claim", *names]
+    return [sys.executable, "-m", "verify", *where, "--json", *arguments]
+
+
+def run(*arguments):
+    return subprocess.run(command(*arguments), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=280)
+
+
+def same(stdout):
+    """The JSON without what two runs may differ in: the time, and the commit that others may make meanwhile."""
+    content = json.loads(stdout)
+    for claim in content["claims"]:
+        del claim["seconds"]
+    del content["provenance"]["commit"]
+    return content
+
+
+def times_run(folder, id):
+    return len((folder / f"{id}.notes").read_text().split())
+
+
+def test_a_file_dropped_into_a_folder_is_checked_by_the_command(tmp_path):
+    drop(tmp_path, "thirds")
+    done = run(tmp_path, tmp_path / "out", "--mutants")
+    assert done.returncode == 0, done.stderr
+    (claim,) = json.loads(done.stdout)["claims"]
+    assert (claim["id"], claim["verdict"], claim["mutant_refuted"]) == ("thirds", "HOLDS", True)
+    assert times_run(tmp_path, "thirds") == 1 and "leaked" not in done.stderr
+
+
+def test_a_cluster_that_loses_a_worker_gives_the_json_of_the_local_run(tmp_path):
+    pytest.importorskip("distributed", reason="dask.distributed, the extra `cluster`, is not installed")
+    for id, body, third in (
+        ("holds", "pass", "1 / 3"),
+        ("waits", WAITS, "1 / 3"),
+        ("wrong", "pass", "0.3"),
+        ("raises", "1 / 0", "1 / 3"),
+    ):
+        drop(tmp_path, id, body, third)
+    local = run(tmp_path, tmp_path / "local", "--mutants", "--jobs", "2")
+    assert local.returncode == 1, local.stderr
+    verdicts = {claim["id"]: claim["verdict"] for claim in json.loads(local.stdout)["claims"]}
+    assert verdicts == {"holds": "HOLDS", "raises": "ERROR", "waits": "HOLDS", "wrong": "VIOLATED"}
+    for notes in tmp_path.glob("*.notes"):
+        notes.unlink()
+    (tmp_path / "hold").touch()
+    script = tmp_path / "cluster" / "cluster.py"
+    script.parent.mkdir()
+    script.write_text(CLUSTER)
+    cluster = subprocess.Popen(
+        [sys.executable, str(script)],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        address = cluster.stdout.readline().strip()
+        asked = command(tmp_path, tmp_path / "remote", "--mutants", "--scheduler", address)
+        remote = subprocess.Popen(
+            asked, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        waiting, finished = tmp_path / "waits.notes", tmp_path / "remote" / "cells"
+        deadline = time.monotonic() + 200
+        # All cells but the waiting one and the one that raises: what is fetched must not be computed again.
+        while time.monotonic() < deadline and (not waiting.exists() or len(list(finished.glob("*.json"))) < 6):
+            time.sleep(0.05)
+        os.kill(int(waiting.read_text()), signal.SIGKILL)
+        out, err = remote.communicate(timeout=200)
+    finally:
+        cluster.communicate("", timeout=60)
+    assert remote.returncode == local.returncode, err
+    assert same(out) == same(local.stdout)
+    assert times_run(tmp_path, "waits") == 2
+    assert [times_run(tmp_path, id) for id in ("holds", "wrong", "raises")] == [1, 1, 1]
