@@ -44,7 +44,7 @@ class Form:
     small: Number
 
 
-WIDE = Form("wide", 1080, 250, 300, 46, 15, 12)
+WIDE = Form("wide", 1080, 250, 330, 46, 15, 12)
 NARROW = Form("narrow", 368, 94, 120, 72, 11.5, 10.5)
 
 

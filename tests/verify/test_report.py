@@ -218,9 +218,10 @@ def test_links_are_labelled_and_drawn_by_their_tag(report, form):
 
 
 def test_nodes_do_not_overlap_and_nothing_leaves_the_picture(report):
+    sections = report_content(report, CLAIMS).sections
     for form in (WIDE, NARROW):
         for count in (1, 3, 9, 17):
-            svg = picture(report_content(report, CLAIMS).sections[:count], form)
+            svg = picture(sections[:count], form)
             height = float(re.search(r'viewBox="0 0 \S+ (\S+)"', svg)[1])
             boxes = re.findall(r'<rect class="(?:node|box)" x="(\S+)" y="(\S+)" width="(\S+)" height="(\S+)"', svg)
             boxes = [tuple(map(float, box)) for box in boxes]
