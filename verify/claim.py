@@ -17,6 +17,7 @@ once.
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -152,6 +153,7 @@ class Claim(Generic[O]):
 
     tag: ClassVar[str]
     outcome: ClassVar[type[Outcome]]
+    vocabulary: ClassVar[type[enum.StrEnum]]
 
     id: str
     statement: str
@@ -170,44 +172,46 @@ class Claim(Generic[O]):
                 raise ValueError(f"claim {self.id}: {name} must be a function of a Profile")
 
     def run(self, role: str, profile: Profile) -> O:
-        """The outcome of `check` or `mutant`; `TypeError` where it is not of the type that the tag prescribes."""
+        """The outcome of `check` or `mutant`; `TypeError` where it or its verdict is not of the type of the tag."""
         found = (self.check if role == "check" else self.mutant)(profile)
         if type(found) is not self.outcome:
             raise TypeError(
                 f"claim {self.id} is {self.tag}: its {role} must return {self.outcome.__name__}, not "
                 f"{type(found).__name__}"
             )
+        if type(found.verdict) is not self.vocabulary:
+            raise TypeError(f"claim {self.id} is {self.tag}: its {role} cannot end in {found.verdict!r}")
         return found
 
 
 class ExactClaim(Claim[Exact]):
     """An identity: HOLDS or VIOLATED."""
 
-    tag, outcome = "exact", Exact
+    tag, outcome, vocabulary = "exact", Exact, ExactVerdict
 
 
 class StructuralClaim(Claim[Structural]):
     """A statement about a limit, an order or a constant: HOLDS, VIOLATED or INCONCLUSIVE."""
 
-    tag, outcome = "structural", Structural
+    tag, outcome, vocabulary = "structural", Structural, Verdict
 
 
 class HeuristicClaim(Claim[Empirical]):
     """An analogy: CONSISTENT, INCONSISTENT or INCONCLUSIVE."""
 
-    tag, outcome = "heuristic", Empirical
+    tag, outcome, vocabulary = "heuristic", Empirical, EmpiricalVerdict
 
 
 class EmpiricalClaim(Claim[Empirical]):
     """A finding of an experiment: CONSISTENT, INCONSISTENT or INCONCLUSIVE."""
 
-    tag, outcome = "empirical", Empirical
+    tag, outcome, vocabulary = "empirical", Empirical, EmpiricalVerdict
 
 
 class GapClaim(Claim[Gap]):
     """A departure of the network from the theory: MEASURED."""
 
-    tag, outcome = "gap", Gap
+    tag, outcome, vocabulary = "gap", Gap, GapVerdict
 
 
 def _require(outcome: Outcome, vocabulary: type) -> None:

@@ -17,14 +17,23 @@ from pathlib import Path
 from typing import Any
 
 from verify.cells import Cell, CellResult, run_cells, source_fingerprint
-from verify.claim import TAGS, Claim, Outcome, Profile
+from verify.claim import (
+    Claim,
+    EmpiricalClaim,
+    ExactClaim,
+    GapClaim,
+    HeuristicClaim,
+    Outcome,
+    Profile,
+    StructuralClaim,
+)
 from verify.command_line import strict_json
 from verify.discovery import BUILT_IN, BrokenClaim, FoundClaim, load
-from verify.verdict import ERROR, EmpiricalVerdict, ExactVerdict, GapVerdict, Verdict
+from verify.verdict import ERROR, Verdict
 
-VOCABULARY: dict[str, type[enum.StrEnum]] = dict(
-    zip(TAGS, (ExactVerdict, Verdict, EmpiricalVerdict, EmpiricalVerdict, GapVerdict), strict=True)
-)
+VOCABULARY: dict[str, type[enum.StrEnum]] = {
+    kind.tag: kind.vocabulary for kind in (ExactClaim, StructuralClaim, HeuristicClaim, EmpiricalClaim, GapClaim)
+}
 MUST_HOLD = ("exact", "structural")
 UNKNOWN_TAG = "unknown"  # of a file that holds no claim
 

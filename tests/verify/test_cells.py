@@ -149,11 +149,13 @@ def test_the_fingerprint_is_that_of_every_file():
 
 
 STUDY = """
-import os, sys, time
+import multiprocessing, os, sys, time
 from pathlib import Path
 from verify.cells import Cell, run_cells
 
 def slow(configuration):
+    global lock  # as tqdm holds one: in a spawned process it is a named semaphore
+    lock = multiprocessing.RLock()
     with open(configuration["notes"], "a") as file:
         file.write(f"{configuration['number']}\\n")
     time.sleep(0.0 if configuration["number"] < 2 else float(os.environ["SLEEP"]))
@@ -184,7 +186,10 @@ def test_ctrl_c_keeps_what_is_finished_and_leaves_no_process(tmp_path):
     (tmp_path / "study.py").write_text(textwrap.dedent(STUDY))
     command = [sys.executable, "study.py", "cells", "notes"]
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
-    study = subprocess.Popen(command, cwd=tmp_path, env=environment | {"SLEEP": "600"}, start_new_session=True)
+    environment |= {"SLEEP": "600"}
+    study = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         notes = (tmp_path / "notes").read_text().split() if (tmp_path / "notes").exists() else []
@@ -192,10 +197,13 @@ def test_ctrl_c_keeps_what_is_finished_and_leaves_no_process(tmp_path):
             break
         time.sleep(0.1)
     os.killpg(study.pid, signal.SIGINT)
-    assert study.wait(30) == 130
+    _, said = study.communicate(timeout=30)
+    assert study.returncode == 130 and said == "", "a worker was not ended in order, or left a semaphore behind"
     assert eventually_gone(study.pid)
-    again = subprocess.run(command, cwd=tmp_path, env=environment | {"SLEEP": "0"}, timeout=120)
-    assert again.returncode == 0
+    again = subprocess.run(
+        command, cwd=tmp_path, env=environment | {"SLEEP": "0"}, timeout=120, capture_output=True, text=True
+    )
+    assert again.returncode == 0 and again.stderr == ""
     assert sorted((tmp_path / "notes").read_text().split()) == ["0", "1", "2", "2", "3", "3"]
 
 

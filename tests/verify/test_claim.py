@@ -95,6 +95,26 @@ def test_no_heuristic_or_empirical_word_is_holds():
     assert "INCONCLUSIVE" not in set(VOCABULARY["exact"])
 
 
+@pytest.mark.parametrize("kind", [HeuristicClaim, EmpiricalClaim])
+@pytest.mark.parametrize("word", [Verdict.HOLDS, ExactVerdict.HOLDS, "HOLDS"])
+def test_a_word_forced_into_an_empirical_outcome_is_refused(kind, word):
+    def forged(_):
+        found = OUTCOMES[Empirical]()
+        object.__setattr__(found, "verdict", word)
+        return found
+
+    class Mine(Empirical):
+        pass
+
+    claim = kind(
+        **FIELDS, check=forged, mutant=lambda _: Mine(**WORDS, verdict=EmpiricalVerdict.CONSISTENT, effect_size=1.0)
+    )
+    with pytest.raises(TypeError, match=f"claim one is {kind.tag}: its check cannot end in .*HOLDS"):
+        claim.run("check", Profile())
+    with pytest.raises(TypeError, match="must return Empirical, not Mine"):
+        claim.run("mutant", Profile())
+
+
 def test_a_gap_is_refuted_where_none_is_found():
     assert not Gap(quantity="leak", measured=0.1, bound=0.01).refuted
     assert Gap(quantity="leak", measured=0.0, bound=0.0).refuted

@@ -114,6 +114,29 @@ def test_exit_codes(run, folder, body, kind, code):
     assert run()[0] == code
 
 
+FORGED = "found = {}; object.__setattr__(found, 'verdict', Verdict.HOLDS); return found".format(
+    CONTRADICTED.removeprefix("return ")
+)
+
+
+def test_no_heuristic_or_empirical_claim_can_print_holds(run, folder):
+    tries = {
+        "exact": HOLDS,
+        "structural": "return Structural(quantity='s', measured=1.0, interval=(0.9, 1.1), verdict=Verdict.HOLDS)",
+        "empirical": CONTRADICTED.replace("EmpiricalVerdict.INCONSISTENT", "ExactVerdict.HOLDS"),
+        "forged": FORGED,
+        "bare": "return {'verdict': 'HOLDS', 'refuted': False}",
+    }
+    for name, body in tries.items():
+        for kind in ("HeuristicClaim", "EmpiricalClaim", "GapClaim"):
+            write(folder, f"{name}_{kind.lower()}", body, kind=kind)
+    code, out, _ = run("--json")
+    found = json.loads(out)["claims"]
+    assert code == 3 and len(found) == 15 and {claim["verdict"] for claim in found} == {"ERROR"}
+    table = run()[1]
+    assert not [line for line in table.splitlines()[: len(found) + 1] if "HOLDS" in line]
+
+
 def test_violated_outranks_inconclusive():
     def result(verdict, tag):
         return ClaimResult(id="x", tag=tag, statement="", source="", verdict=verdict)
@@ -296,6 +319,10 @@ def test_ctrl_c_exits_130_and_the_next_run_goes_on(run, folder, tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130 and err.decode().strip().endswith("python -m verify: interrupted")
+    assert "leaked" not in err.decode()
     (folder / "go").touch()
-    assert run()[0] == 0
+    code, _, err = run()
+    assert code == 0 and "1 of 2 claims had been measured before" in err
+    assert notes(folder) == ["fast", "waits", "waits"]
+    assert "2 of 2 claims had been measured before" in run()[2]
     assert notes(folder) == ["fast", "waits", "waits"]
