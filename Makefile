@@ -5,13 +5,14 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 SETUP := pyproject.toml constraints.txt Makefile
 
-.PHONY: gap report test lint clean help
+.PHONY: gap report test notebooks lint clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make gap    set up once, then measure the gap between the learned phi_theta and p_st"
 	@echo "make report set up once, then measure every claim and its mutant (minutes) and write the report"
 	@echo "make test   set up once, then run the test suite"
+	@echo "make notebooks  set up once, then run the five notebooks and keep what they show"
 	@echo "make lint   ruff, formatter and type checker"
 	@echo "make clean  remove .venv and everything generated"
 
@@ -27,8 +28,8 @@ help:
 	@touch $@
 
 .venv/.dev-installed: .venv/.run-installed
-	@echo "Installing the test tools into .venv (once): pytest, hypothesis, beartype, ruff, pyright, ..."
-	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@echo "Installing the test tools into .venv (once): pytest, hypothesis, beartype, ruff, pyright, jupyter, ..."
+	$(PIP) install --constraint constraints.txt --editable '.[dev,notebooks]'
 	@touch $@
 
 gap: .venv/.run-installed
@@ -41,6 +42,9 @@ report: .venv/.run-installed
 
 test: .venv/.dev-installed
 	$(PY) -m pytest -n 2 -m "not slow"
+
+notebooks: .venv/.dev-installed
+	$(PY) notebooks/execute.py
 
 lint: .venv/.dev-installed
 	$(PY) -m ruff check .
