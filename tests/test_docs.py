@@ -129,7 +129,8 @@ def test_every_printed_file_is_run():
         "verify/fits/polynomial.py",
         "verify/observe/before_step.py",
         "theory/flow/methods/bdf.py",
-        "tied_attention_is_reversible.py",
+        "my_claims/tied_attention_is_reversible.py",
+        "my_study.py",
     ]
 
 
@@ -196,7 +197,7 @@ def test_the_printed_claim(tmp_path):
     from verify.claim import Profile
     from verify.discovery import FoundClaim, discover
 
-    (tmp_path / "tied_attention_is_reversible.py").write_text(printed("tied_attention_is_reversible.py"))
+    (tmp_path / "tied_attention_is_reversible.py").write_text(printed("my_claims/tied_attention_is_reversible.py"))
     (found,) = [entry for entry in discover([tmp_path]) if entry.id == "tied_attention_is_reversible"]
     assert isinstance(found, FoundClaim) and found.claim.tag == "exact"
     profile = Profile()
