@@ -20,6 +20,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections import deque
@@ -221,6 +222,7 @@ def _serve(pipe: Connection) -> None:
     # By an exception, so that what a cell has opened is closed: a progress bar in a spawned process holds a named
     # semaphore, and one that is never unlinked is reported as leaked when the parent ends.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # This process is ours: read by OpenMP, MKL and numba when a cell first imports what uses them.
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"))
     while True:
@@ -229,6 +231,14 @@ def _serve(pipe: Connection) -> None:
         except EOFError:
             return
         pipe.send(_execute(work, configuration))
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed can end nobody: without this its workers would compute on until their cells end."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager

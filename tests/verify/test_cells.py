@@ -182,29 +182,45 @@ def eventually_gone(group):
     return False
 
 
-def test_ctrl_c_keeps_what_is_finished_and_leaves_no_process(tmp_path):
+@pytest.fixture
+def study(tmp_path):
+    """A run with two finished cells and two at work, as a process group; with it its command and environment."""
     (tmp_path / "study.py").write_text(textwrap.dedent(STUDY))
     command = [sys.executable, "study.py", "cells", "notes"]
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
-    environment |= {"SLEEP": "600"}
-    study = subprocess.Popen(
-        command, cwd=tmp_path, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True
-    )
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}", "SLEEP": "600"}
+    pipes = {"stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, **pipes)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         notes = (tmp_path / "notes").read_text().split() if (tmp_path / "notes").exists() else []
         if len(notes) == 4 and len(list((tmp_path / "cells").glob("*.json"))) == 2:
             break
         time.sleep(0.1)
-    os.killpg(study.pid, signal.SIGINT)
-    _, said = study.communicate(timeout=30)
-    assert study.returncode == 130 and said == "", "a worker was not ended in order, or left a semaphore behind"
-    assert eventually_gone(study.pid)
+    yield process, command, environment
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def test_ctrl_c_keeps_what_is_finished_and_leaves_no_process(study, tmp_path):
+    process, command, environment = study
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130 and said == "", "a worker was not ended in order, or left a semaphore behind"
+    assert eventually_gone(process.pid)
     again = subprocess.run(
         command, cwd=tmp_path, env=environment | {"SLEEP": "0"}, timeout=120, capture_output=True, text=True
     )
     assert again.returncode == 0 and again.stderr == ""
     assert sorted((tmp_path / "notes").read_text().split()) == ["0", "1", "2", "2", "3", "3"]
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_do_not_outlive_their_parent(study, end):
+    process = study[0]
+    os.kill(process.pid, end)
+    process.wait(30)
+    assert eventually_gone(process.pid)
 
 
 def test_a_scheduler_that_does_not_answer_is_a_usage_error(cells, tmp_path, monkeypatch):

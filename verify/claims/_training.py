@@ -100,8 +100,8 @@ def judge_neutrality(trained: Sequence[dict[str, Any]]) -> Empirical:
     zero = "excludes" if excludes_zero else "contains"
     equal = "equivalent" if found.equivalent else "not shown equivalent"
     said_b = f"(b) the paired interval {zero} zero, {equal} to it within ± {MARGIN} nats"
-    said_gate = f"mean |α| {gate:.2g}, and shutting the gate costs {opened:+.4f} nats"
-    agree = "" if within_noise == (not excludes_zero) else "; the two criteria disagree, which is the finding"
+    said_gate = f"mean |α| {gate:.2g}, and shutting the gate costs {opened:+.1g} nats"
+    agree = "agree" if within_noise == (not excludes_zero) else "disagree, which is the finding"
     closed = abs(opened) < MARGIN
     if within_noise and found.equivalent and not excludes_zero and closed:
         verdict = EmpiricalVerdict.CONSISTENT
@@ -116,7 +116,7 @@ def judge_neutrality(trained: Sequence[dict[str, Any]]) -> Empirical:
         interval=found.interval,
         verdict=verdict,
         effect_size=found.effect_size,
-        reason=f"{found.seeds} paired seeds: {said_a}; {said_b}; {said_gate}{agree}",
+        reason=f"{found.seeds} paired seeds: {said_a}; {said_b}; the two criteria {agree}; {said_gate}",
         details={"cells": [dict(cell) for cell in trained], "noise": noise, "margin": MARGIN},
     )
 

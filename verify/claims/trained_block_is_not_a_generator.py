@@ -32,7 +32,8 @@ def check(profile: Profile) -> Gap:
     return _gap(
         statistics.fmean(closest),
         t_interval(closest),
-        f"{len(found)} models of {tokens:,} tokens: attracting at {attracting:.1%} of the tokens, iterating the update "
+        f"{len(found)} {'model' if len(found) == 1 else 'models'} of {tokens:,} tokens: "
+        f"attracting at {attracting:.1%} of the tokens, iterating the update "
         f"reaches a fixed point at {reached:.1%}; sine of the angle between φ_θ(y) and the state it is added to: "
         f"{apart:.3f}",
         [row for one, seed in zip(found, profile.seeds, strict=True) for row in _rows(one, seed)],
