@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from theory.arguments import check_integer, to_tensor
 from theory.errors import FastSlowSystemError, GeneratorError
 from theory.generator import check_generator
 
@@ -66,9 +67,12 @@ class FastSlowSystem:
             object.__setattr__(self, field, size)
         for field in ("low", "high"):
             try:
-                corner = torch.as_tensor(getattr(self, field), dtype=torch.float64).detach().clone()
-            except (TypeError, ValueError, RuntimeError):
+                given = to_tensor(getattr(self, field))
+            except (TypeError, ValueError, RuntimeError, OverflowError):
                 raise FastSlowSystemError(f"{field} must hold numbers, got {getattr(self, field)!r}") from None
+            if given.is_complex() or given.dtype == torch.bool or given.layout != torch.strided:
+                raise FastSlowSystemError(f"{field} must hold real numbers, got {getattr(self, field)!r}")
+            corner = given.detach().to(torch.float64, copy=True)
             if corner.ndim == 0:
                 corner = corner.repeat(self.n_slow)
             if corner.shape != (self.n_slow,) or not bool(torch.isfinite(corner).all()):
@@ -112,8 +116,9 @@ class FastSlowSystem:
                     ) from None
             raise
 
-    def uniform(self, count: int, *, seed: int, device: torch.device | str = "cpu") -> Tensor:
+    def uniform(self, count: Any, *, seed: Any, device: torch.device | str = "cpu") -> Tensor:
         """`count` points y[count, m], uniform in the box, float64, from a generator of their own (no global seed)."""
+        count, seed = check_integer(count, "count"), check_integer(seed, "seed")
         rng = torch.Generator().manual_seed(seed)
         unit = torch.rand(count, self.n_slow, generator=rng, dtype=torch.float64)
         return (self.low + (self.high - self.low) * unit).to(device)

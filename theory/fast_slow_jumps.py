@@ -15,7 +15,6 @@ exit rate are fixed before anything random is drawn in it, a candidate at time Ï
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from theory.arguments import check_integer
+from theory.arguments import check_broadcast, check_float64, check_integer, check_positive, check_vectors
 from theory.dormand_prince import dormand_prince_step
 from theory.errors import NumericalError, Status
 from theory.fast_slow import FastSlowSystem
@@ -87,12 +86,10 @@ def sample_fast_slow_jumps(
         raise ValueError(f"driven_by must be one of {', '.join(DRIVERS)}; got {driven_by!r}")
     if x0 is not None and driven_by == "state":
         raise ValueError("x0 has no meaning with driven_by='state': y follows the state itself; leave x0 out")
-    for name, value in (("rtol", rtol), ("atol", atol)):
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} must be positive and finite, got {value!r}")
+    rtol, atol = check_positive(rtol, "rtol"), check_positive(atol, "atol")
     seed, max_steps = check_integer(seed, "seed"), check_integer(max_steps, "max_steps", least=1)
     start = _check_batch(system, state0, x0, y0, t, eps)
-    run = _Run(system, start, driven_by == "mean", float(rtol), float(atol), seed)
+    run = _Run(system, start, driven_by == "mean", rtol, atol, seed)
     seen_states, seen_z = [run.state.clone()], [run.z.clone()]
     for target in start.times[1:].tolist():
         run.advance_to(target, max_steps)
@@ -258,18 +255,12 @@ class _Run:
 def _check_batch(system: FastSlowSystem, state0: Any, x0: Any, y0: Any, t: Any, eps: Any) -> _Start:
     """The start as one flat batch, or a `ValueError` that names what is wrong."""
     state = check_states(state0, system.n_states)
-    y = torch.as_tensor(y0)
+    y = check_vectors("y0", y0, system.n_slow, f"slow variables of system {system.name!r}")
     state = state.to(y.device)
     unit = torch.eye(system.n_states, dtype=torch.float64, device=y.device)
     eps = check_eps(eps, unit)
-    x = unit[state] if x0 is None else torch.as_tensor(x0)
-    try:
-        batch = torch.broadcast_shapes(state.shape, x.shape[:-1], y.shape[:-1], eps.shape)
-    except RuntimeError:
-        raise ValueError(
-            f"state0 {list(state.shape)}, x0 {list(x.shape[:-1])}, y0 {list(y.shape[:-1])} and eps {list(eps.shape)} "
-            "must broadcast"
-        ) from None
+    x = unit[state] if x0 is None else check_vectors("x0", x0, system.n_states, f"states of system {system.name!r}")
+    batch = check_broadcast(state0=state.shape, x0=x.shape[:-1], y0=y.shape[:-1], eps=eps.shape)
     x, y = check_start(system, x, y)
     system.check_at(y)
     return _Start(
@@ -283,7 +274,7 @@ def _check_batch(system: FastSlowSystem, state0: Any, x0: Any, y0: Any, t: Any, 
 
 
 def _check_times(t: Any, like: Tensor) -> Tensor:
-    times = torch.as_tensor(t, dtype=like.dtype, device=like.device)
+    times = check_float64("t", t).detach().to(like.device)
     if times.ndim == 0:
         times = torch.stack([torch.zeros_like(times), times])
     if times.ndim != 1 or len(times) < 2:

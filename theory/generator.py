@@ -42,7 +42,7 @@ def as_real_tensor(A: Any, name: str = "A") -> Tensor:
             raise GeneratorError(f"{name} has dtype {array.dtype}; pass a real floating-point or integer array")
         if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
             raise GeneratorError(f"{name} has dtype {array.dtype}; float32 and float64 are supported: cast it yourself")
-        native = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+        native = np.asarray(array, array.dtype.newbyteorder("="), order="C")
         tensor = torch.from_numpy(native if native.flags.writeable else native.copy())
     if tensor.is_complex():
         raise GeneratorError(
@@ -120,14 +120,20 @@ def from_row_convention(Q: Any) -> Tensor:
 
 
 def recurrent_classes(A: Any) -> list[list[int]]:
-    """The recurrent classes of one generator A[n, n], each a sorted list of states, ordered by their first state."""
+    """The recurrent classes of one generator A[n, n], each a sorted list of states, ordered by their first state.
+
+    The diagonal is not read. Raises `GeneratorError` where a rate A_ij, i != j, is negative or not finite.
+    """
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import connected_components
 
-    M = as_real_tensor(A).detach().cpu().numpy()
-    if M.ndim != 2 or M.shape[0] != M.shape[1] or M.shape[0] == 0:
-        raise GeneratorError(f"A must be one square matrix, [n, n] with n >= 1; got shape {M.shape}")
-    jumps = (M > 0) & ~np.eye(len(M), dtype=bool)
+    rates = as_real_tensor(A).detach().cpu()
+    if rates.ndim != 2 or rates.shape[0] != rates.shape[1] or rates.shape[0] == 0:
+        raise GeneratorError(f"A must be one square matrix, [n, n] with n >= 1; got shape {tuple(rates.shape)}")
+    off = ~torch.eye(len(rates), dtype=torch.bool)
+    wrong = off & ~((rates >= 0) & torch.isfinite(rates))
+    _raise_first(wrong, rates, "A has the rate {value} at {where}; rates A_ij, i != j, must be finite and >= 0")
+    jumps = (off & (rates > 0)).numpy()
     count, label = connected_components(csr_array(jumps.T), directed=True, connection="strong")
     i, j = np.nonzero(jumps)
     leaky = np.unique(label[j[label[i] != label[j]]])

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from theory.arguments import check_broadcast
 from theory.errors import NumericalError
 from theory.first_passage import mean_first_passage_times
 from theory.generator import as_real_tensor, check_generator, from_rates
@@ -59,15 +60,17 @@ def _by_first_passage(A: Tensor, p: Tensor) -> Tensor:
     return inverse
 
 
-def solve_sum_zero(A: Tensor, v: Tensor, p: Tensor | None = None) -> Tensor:
+def solve_sum_zero(A: Any, v: Any, p: Any = None) -> Tensor:
     """A^# v [..., n] for v[..., n] of sum zero: the only sum-zero solution of A z = v. `p` is p_st(A), if it is at
-    hand.
+    hand; A is not checked then.
 
     Its error relative to ‖A^#‖‖v‖ is some n η times (largest exit rate)/gap. Raises `NumericalError` where A is
-    singular to working precision but for p. By LU factors and not `torch.linalg.solve`, whose second forward derivative
-    is silently wrong (PyTorch issue 192540).
+    singular to working precision but for p, `ValueError` where shapes or dtypes do not belong together. By LU factors
+    and not `torch.linalg.solve`, whose second forward derivative is silently wrong (PyTorch issue 192540).
     """
-    stationary: Tensor = stationary_distribution(A) if p is None else p
+    A = as_real_tensor(A)
+    stationary = stationary_distribution(A) if p is None else _beside(A, as_real_tensor(p, "p"), "p")
+    v = _beside(A, as_real_tensor(v, "v"), "v")
     factors, pivots, info = torch.linalg.lu_factor_ex(A - _rate(A) * stationary[..., :, None])
     if bool((plain(info) != 0).any()):
         raise NumericalError(
@@ -77,19 +80,28 @@ def solve_sum_zero(A: Tensor, v: Tensor, p: Tensor | None = None) -> Tensor:
     return torch.linalg.lu_solve(factors, pivots, v[..., :, None])[..., 0]
 
 
-def sensitivity(A: Any, dA: Tensor) -> Tensor:
+def sensitivity(A: Any, dA: Any) -> Tensor:
     """Dp_st[dA] = −A^# dA p [..., n]: how p_st moves when A[..., n, n] moves along dA, whose columns sum to zero.
 
-    Raises `ValueError` where a column of dA does not sum to zero within rounding. Source: Meyer, *SIAM J. Matrix Anal.
+    Raises `ValueError` where dA has another shape or dtype than A, or a column of it does not sum to zero within
+    rounding; errors of A as `group_inverse`. Source: Meyer, *SIAM J. Matrix Anal.
     Appl.* 15 (1994) 715. Accurate where A is well conditioned; on metastable chains differentiate
     `stationary_distribution`.
     """
     A = as_real_tensor(A)
+    p = stationary_distribution(A)
+    dA = as_real_tensor(dA, "dA")
+    if dA.ndim < 2 or dA.shape[-2:] != A.shape[-2:] or dA.dtype != A.dtype or dA.device != A.device:
+        raise ValueError(
+            f"dA must be like A, {list(A.shape)} in {A.dtype} on {A.device}; got {list(dA.shape)} in {dA.dtype} on "
+            f"{dA.device}"
+        )
+    check_broadcast(A=A.shape[:-2], dA=dA.shape[:-2])
     sums = dA.sum(-2).abs()
     tolerance = 4 * dA.shape[-1] * torch.finfo(dA.dtype).eps * dA.abs().sum(-2)
-    if bool((sums > tolerance).any()):
-        raise ValueError(f"the columns of dA must sum to zero; the largest sum is {float(sums.max()):.3g}")
-    p = stationary_distribution(A)
+    if not bool(plain(sums <= tolerance).all()):  # true where dA is NaN
+        largest = float(plain(sums).max())
+        raise ValueError(f"the columns of dA must sum to zero, and be finite; the largest sum is {largest:.3g}")
     return -solve_sum_zero(A, (dA @ p[..., None])[..., 0], p)
 
 
@@ -114,6 +126,7 @@ def certificate(A: Any, q: Any) -> Tensor:
     n = A.shape[-1]
     if q.ndim == 0 or q.shape[-1] != n:
         raise ValueError(f"q must be [..., {n}] for A of shape {tuple(A.shape)}; got {tuple(q.shape)}")
+    check_broadcast(A=A.shape[:-2], q=q.shape[:-1])
     unit = 0.5 * torch.finfo(A.dtype).eps
     mass_error = (q.sum(-1) - 1).abs()
     mass_rounding = n * unit * q.abs().sum(-1)
@@ -152,6 +165,17 @@ def spectral_gap(A: Any) -> Tensor:
         return torch.full_like(A[..., 0, 0], torch.inf)
     real = torch.linalg.eigvals(A).real.sort(-1, descending=True).values
     return -real[..., 1]
+
+
+def _beside(A: Tensor, v: Tensor, name: str) -> Tensor:
+    """v[..., n], or a `ValueError` where it cannot stand beside A[..., n, n]."""
+    if A.ndim < 2 or v.ndim == 0 or v.shape[-1] != A.shape[-1] or v.dtype != A.dtype or v.device != A.device:
+        raise ValueError(
+            f"{name} must be [..., n] for A, {list(A.shape)} in {A.dtype} on {A.device}; got {list(v.shape)} in "
+            f"{v.dtype} on {v.device}"
+        )
+    check_broadcast(A=A.shape[:-2], **{name: v.shape[:-1]})
+    return v
 
 
 def _rate(A: Tensor) -> Tensor:

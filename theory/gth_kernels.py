@@ -61,7 +61,7 @@ def prepare(A, tolerance, W, exit_rate):
     inverse = np.empty(n)
     for j in range(n):
         s = exit_rate[j]
-        if not abs(s + A[j, j]) <= tolerance * (s - A[j, j]) or s == np.inf:
+        if not abs(s + A[j, j]) <= tolerance * (s - A[j, j]) or s - A[j, j] == np.inf:
             return REFUSED, 0, True
         ranged &= s == 0 or (TINY < s < HUGE)
         inverse[j] = 1.0 / s if s > 0 else 1.0

@@ -39,7 +39,7 @@ def solve_together(A, tolerance, p, status, lanes):
                         total[lane] += W[i, j, lane]
             for lane in range(lanes):
                 s, d = total[lane], W[j, j, lane]
-                fine = (abs(s + d) <= tolerance * (s - d)) & (s > TINY) & (s < HUGE)
+                fine = (abs(s + d) < tolerance * (s - d)) & (s > TINY) & (s < HUGE)
                 low[lane] = low[lane] if fine else 0.0
                 inverse[j, lane] = 1.0 / s
             for i in range(n):

@@ -14,13 +14,14 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from theory.arguments import check_integer
+from theory.arguments import check_integer, check_positive, to_tensor
 from theory.errors import GeneratorError, NumericalError
 from theory.generator import as_real_tensor, check_generator
 from theory.occupation import occupation_interval
@@ -176,7 +177,10 @@ def _widened(array: np.ndarray, width: int) -> np.ndarray:
 
 def check_states(state0: Any, n: int) -> Tensor:
     """state0 as an int64 tensor on the host, or a `ValueError` that names the bad one."""
-    states = torch.as_tensor(state0).detach().cpu()
+    try:
+        states = to_tensor(state0).detach().cpu()
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise ValueError(f"state0 must hold integers from 0 to {n - 1}, got {type(state0).__name__}: {error}") from None
     if states.is_floating_point() or states.is_complex() or states.dtype == torch.bool:
         raise ValueError(f"state0 has dtype {states.dtype}; pass integers from 0 to {n - 1}")
     outside = (states < 0) | (states >= n)
@@ -189,10 +193,6 @@ def check_states(state0: Any, n: int) -> Tensor:
 
 def _check_run(t: Any, seed: Any, max_jumps: Any) -> tuple[float, int, int]:
     """Horizon, seed and jump limit, or a `ValueError` that names the bad one."""
-    try:
-        horizon = float(t)
-    except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"t must be one number, the time at which the paths end; got {t!r}") from None
-    if not (math.isfinite(horizon) and horizon > 0):
-        raise ValueError(f"t must be positive and finite, got {t!r}")
-    return horizon, check_integer(seed, "seed"), check_integer(max_jumps, "max_jumps", least=1)
+    if not isinstance(t, Real) and getattr(t, "ndim", 1) != 0:
+        raise ValueError(f"t must be one number, the time at which the paths end; got {t!r}")
+    return check_positive(t, "t"), check_integer(seed, "seed"), check_integer(max_jumps, "max_jumps", least=1)

@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from theory.arguments import check_broadcast, check_integer, to_tensor
 from theory.generator import as_real_tensor, check_generator
 from theory.stationary import stationary_distribution
 from theory.transforms import plain
@@ -45,7 +46,7 @@ def propagate(A: Any, p0: Any, t: Any, *, max_products: int = 10_000_000) -> Ten
     A = as_real_tensor(A)
     check_generator(A)
     p0, t = _probability(p0, "p0", A.shape[-1], A), _times(t, A)
-    batch = torch.broadcast_shapes(A.shape[:-2], p0.shape[:-1])
+    batch = check_broadcast(A=A.shape[:-2], p0=p0.shape[:-1])
     count = max(1, _ENTRIES_AT_ONCE // max(1, A[..., 0, 0].numel() * A.shape[-1] ** 2))
     parts = [transition_matrix(A[..., None, :, :], some) @ p0[..., None, :, None] for some in t.split(count)]
     return torch.cat([part[..., 0] for part in parts], -2).expand(*batch, len(t), A.shape[-1])
@@ -69,8 +70,11 @@ def relative_entropy(x: Any, p: Any) -> Tensor:
     non-negative and right to rounding, so that rounding does not make D grow near p, as it does in the textbook sum.
     """
     p = as_real_tensor(p, "p")
+    if p.ndim == 0:
+        raise ValueError("p must be [..., n], got one number")
     x = _probability(x, "x", p.shape[-1], p)
     p = _probability(p, "p", p.shape[-1], p)
+    check_broadcast(x=x.shape[:-1], p=p.shape[:-1])
     support = p > 0
     q = torch.where(support, p, torch.ones_like(p))
     r = torch.where(support, (x - p) / q, torch.zeros_like(x))
@@ -95,6 +99,7 @@ def entropy_production(A: Any, x: Any) -> Tensor:
     A = as_real_tensor(A)
     check_generator(A)
     x = _probability(x, "x", A.shape[-1], A)
+    check_broadcast(A=A.shape[:-2], x=x.shape[:-1])
     flow, back = _flows(A, x)
     larger, smaller = torch.maximum(flow, back), torch.minimum(flow, back)
     both = smaller > 0
@@ -115,7 +120,7 @@ def has_detailed_balance(A: Any, *, rtol: float | None = None) -> Tensor:
     """
     A = as_real_tensor(A)
     rounding = torch.finfo(A.dtype)
-    if rtol is not None and not rtol >= 0:
+    if rtol is not None and (isinstance(rtol, bool) or not isinstance(rtol, (int, float)) or not rtol >= 0):
         raise ValueError(f"rtol must be >= 0, got {rtol!r}")
     within = 16 * A.shape[-1] * rounding.eps if rtol is None else rtol
     flow, back = _flows(A, stationary_distribution(A))
@@ -150,7 +155,13 @@ def _probability(x: Any, name: str, n: int, like: Tensor) -> Tensor:
 
 
 def _times(t: Any, like: Tensor) -> Tensor:
-    t = torch.as_tensor(t, dtype=like.dtype, device=like.device)
+    try:
+        t = to_tensor(t)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise ValueError(f"t must hold the times [k], got {type(t).__name__}: {error}") from None
+    if t.is_complex() or t.dtype == torch.bool or t.layout != torch.strided:
+        raise ValueError(f"t must hold real numbers, got {t.dtype} of layout {t.layout}")
+    t = t.to(like)
     if t.ndim != 1 or t.numel() == 0:
         raise ValueError(f"t must hold the times [k], k >= 1; got shape {tuple(t.shape)}")
     times = plain(t)
@@ -163,6 +174,7 @@ def _propagate_sparse(A: Any, p0: Any, t: Any, max_products: int) -> Tensor:
     from theory.sparse_generator import checked_rates
     from theory.uniformisation import uniformisation
 
+    max_products = check_integer(max_products, "max_products", least=1)
     checked = checked_rates(A)
     n = A.shape[0]
     p0 = as_real_tensor(p0, "p0")

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from theory.arguments import check_broadcast, check_positive
 from theory.errors import NumericalError
 from theory.generator import as_real_tensor
 from theory.group_inverse import group_inverse, solve_sum_zero
@@ -29,12 +30,12 @@ from theory.transition_matrix import transition_matrix
 _TRUSTED = 1e-3  # relative error of a spread: more than an interval needs
 
 
-def occupation_mean(A: Any, x0: Tensor, t: Any) -> Tensor:
+def occupation_mean(A: Any, x0: Any, t: Any) -> Tensor:
     """E occ[..., n] over [0, t] for the start law x0[..., n]: exact, by the formula above."""
     A = as_real_tensor(A)
-    t = _check_time(t)
+    t = _checked_time(A, t)
     p = stationary_distribution(A)
-    away = x0.to(A) - p
+    away = _vectors(A, x0, "x0") - p
     after = (transition_matrix(A, torch.tensor(t, dtype=A.dtype, device=A.device)) @ away[..., None])[..., 0]
     return p + solve_sum_zero(A, after - away, p) / t
 
@@ -65,22 +66,22 @@ def _trusted_group_inverse(A: Tensor, p: Tensor) -> Tensor:
     return inverse
 
 
-def occupation_interval(A: Any, occupation: Tensor, t: Any, *, level: Any = 0.95) -> Tensor:
+def occupation_interval(A: Any, occupation: Any, t: Any, *, level: Any = 0.95) -> Tensor:
     """The interval occ_i ± z √(σ_i²/T) [..., n, 2] of each single state, as (lower, upper).
 
     It is the interval of one state at a time; all of them together are `occupation_chi2`. It is not cut to [0, 1]: a
     bound outside says that T is short for that state. A transient state has σ = 0.
     """
-    t = _check_time(t)
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, got {level!r}")
+    A = as_real_tensor(A)
+    t, level = _checked_time(A, t), check_positive(level, "level", below=1.0)
     variance = occupation_covariance(A).diagonal(dim1=-2, dim2=-1)
+    occupation = _vectors(A, occupation, "occupation")
     z = math.sqrt(2.0) * float(torch.erfinv(torch.tensor(level, dtype=torch.float64)))
     half = z * (variance.clamp(min=0.0) / t).sqrt()  # a transient state's 0 may come out as a negative rounding error
     return torch.stack(torch.broadcast_tensors(occupation - half, occupation + half), -1)
 
 
-def occupation_chi2(A: Any, occupation: Tensor, t: Any, *, law: Tensor | None = None) -> tuple[Tensor, int]:
+def occupation_chi2(A: Any, occupation: Any, t: Any, *, law: Any = None) -> tuple[Tensor, int]:
     """(T (occ − q)ᵀ C⁺ (occ − q) [...], its degrees of freedom) for the candidate law q, p_st unless given.
 
     Asymptotically χ² with (number of recurrent states) − 1 degrees of freedom when q = p_st: the *joint* 95 % region of
@@ -88,13 +89,15 @@ def occupation_chi2(A: Any, occupation: Tensor, t: Any, *, law: Tensor | None = 
     Raises `NumericalError` where C is singular to working precision on the recurrent states.
     """
     A = as_real_tensor(A)
-    t = _check_time(t)
+    t = _checked_time(A, t)
     if A.ndim != 2:
         raise ValueError(f"A must be one generator [n, n], got {list(A.shape)}: call it once for each")
     p = stationary_distribution(A)
     recurrent = torch.nonzero(p > 0)[:, 0]
     freedom = len(recurrent) - 1
-    away = (occupation - (p if law is None else law))[..., recurrent]
+    occupation, law = _vectors(A, occupation, "occupation"), p if law is None else _vectors(A, law, "law")
+    check_broadcast(occupation=occupation.shape[:-1], law=law.shape[:-1])
+    away = (occupation - law)[..., recurrent]
     if freedom == 0:
         return torch.zeros_like(away[..., 0]), 0
     # Without the most likely state C is regular, and C⁺ of a sum-zero vector is the inverse of what is left.
@@ -116,12 +119,24 @@ def expected_occupation_tv(A: Any, t: Any) -> Tensor:
 
     The mean of a half-normal law per state: exact in the limit of large T, whatever the correlation between states.
     """
+    A = as_real_tensor(A)
+    t = _checked_time(A, t)
     variance = occupation_covariance(A).diagonal(dim1=-2, dim2=-1).clamp(min=0.0)
-    return 0.5 * (2.0 * variance / (math.pi * _check_time(t))).sqrt().sum(-1)
+    return 0.5 * (2.0 * variance / (math.pi * t)).sqrt().sum(-1)
 
 
-def _check_time(t: Any) -> float:
-    value = float(t)
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"t must be positive and finite, got {t!r}")
+def _vectors(A: Tensor, value: Any, name: str) -> Tensor:
+    """value[..., n] in the dtype and on the device of A[..., n, n], or a `ValueError` that names it."""
+    v = as_real_tensor(value, name).to(A)
+    if v.ndim == 0 or v.shape[-1] != A.shape[-1]:
+        raise ValueError(f"{name} must be [..., {A.shape[-1]}] for A {list(A.shape)}, got {list(v.shape)}")
+    check_broadcast(A=A.shape[:-2], **{name: v.shape[:-1]})
+    return v
+
+
+def _checked_time(A: Tensor, t: Any) -> float:
+    """t as a float, or a `ValueError` where it is not positive or would be 0 or infinite in the dtype of A."""
+    value, limits = check_positive(t, "t"), torch.finfo(A.dtype)
+    if not limits.tiny <= value <= limits.max:
+        raise ValueError(f"t = {value!r} is outside the range of {A.dtype}, the dtype of A: take another unit of time")
     return value

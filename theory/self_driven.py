@@ -18,23 +18,25 @@ y of order one, the law itself has width √ε around the fixed point, and the m
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.func import jvp
 
+from theory.arguments import check_vectors
 from theory.fast_slow import FastSlowSystem
 from theory.group_inverse import solve_sum_zero
 from theory.stationary import stationary_distribution
 
 
-def self_driven_first_order(system: FastSlowSystem, y: Tensor, log_density: Callable[[Tensor], Tensor]) -> Tensor:
+def self_driven_first_order(system: FastSlowSystem, y: Any, log_density: Callable[[Tensor], Tensor]) -> Tensor:
     """The coefficient of ε [..., n] in E[e_s | y] of the self-driven process, at y[..., m].
 
     log_density: y[..., m] -> log R(y)[...], up to a constant; a torch function, differentiable. If it depends on ε (a
     stationary law does), the result does too. Raises `ValueError` where log R has another shape or is not finite.
     """
+    y = check_vectors("y", y, system.n_slow, "slow variables of the system")
     value = log_density(y)
     if value.shape != y.shape[:-1]:
         raise ValueError(f"log_density(y) must have shape {list(y.shape[:-1])}, got {list(value.shape)}")

@@ -19,13 +19,14 @@ import torch
 from torch import Tensor
 from torch.func import jvp
 
-from theory.arguments import check_float64, check_integer
+from theory.arguments import check_broadcast, check_float64, check_integer, check_vectors
 from theory.fast_slow import FastSlowSystem
 from theory.group_inverse import solve_sum_zero
 from theory.stationary import stationary_distribution
 from theory.transforms import plain
 
 Manifold = Callable[..., Tensor]
+_SLOW = "slow variables of the system"
 
 
 def slow_manifold(system: FastSlowSystem, order: Any) -> Manifold:
@@ -39,29 +40,27 @@ def slow_manifold(system: FastSlowSystem, order: Any) -> Manifold:
     order = check_integer(order, "order")
 
     def h(y: Any, eps: Any) -> Tensor:
-        y = check_float64("y", y)
-        if y.ndim == 0 or y.shape[-1] != system.n_slow:
-            raise ValueError(f"y must be [..., {system.n_slow}] for system {system.name!r}, got {list(y.shape)}")
+        y = check_vectors("y", y, system.n_slow, _SLOW)
         eps = check_eps(eps, y)
         system.check_at(y.detach())
-        try:
-            batch = torch.broadcast_shapes(y.shape[:-1], eps.shape)
-        except RuntimeError:
-            raise ValueError(f"eps {list(eps.shape)} does not broadcast with y's batch {list(y.shape[:-1])}") from None
+        batch = check_broadcast(y=y.shape[:-1], eps=eps.shape)
         return _refine(system, order, eps)(y.expand(*batch, system.n_slow))
 
     return h
 
 
-def first_order(system: FastSlowSystem, y: Tensor) -> Tensor:
-    """φ₁(y)[..., n] = A^# Dp_st[g(p_st, y)]: the slope in ε of the slow manifold at ε = 0."""
+def first_order(system: FastSlowSystem, y: Any) -> Tensor:
+    """φ₁(y)[..., n] = A^# Dp_st[g(p_st, y)]: the slope in ε of the slow manifold at ε = 0, at y[..., m] (float64)."""
+    y = check_vectors("y", y, system.n_slow, _SLOW)
     p, drift = _along_flow(system, lambda y: stationary_distribution(system.A(y)), y)
     return solve_sum_zero(system.A(y), drift, p)
 
 
-def invariance_residual(system: FastSlowSystem, h: Manifold, y: Tensor, eps: Any) -> Tensor:
+def invariance_residual(system: FastSlowSystem, h: Manifold, y: Any, eps: Any) -> Tensor:
     """‖A h − ε Dh[g(h, y)]‖₁ [...] of a manifold h(y, eps): zero exactly on an invariant one; needs no reference."""
+    y = check_vectors("y", y, system.n_slow, _SLOW)
     eps = check_eps(eps, y)
+    y = y.expand(*check_broadcast(y=y.shape[:-1], eps=eps.shape), -1)
     value, drift = _along_flow(system, lambda y: h(y, eps), y)
     return ((system.A(y) @ value[..., None])[..., 0] - eps[..., None] * drift).abs().sum(-1)
 

@@ -14,14 +14,20 @@ which tends to ε φ₁(y) of the continuous system as h → 0 and differs from 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from theory.arguments import check_float64, check_integer
+from theory.arguments import (
+    check_broadcast,
+    check_float64,
+    check_integer,
+    check_positive,
+    check_simplex,
+    check_vectors,
+)
 from theory.block_mean import block_mean, inverse_of_one_minus, propagator
 from theory.errors import NumericalError, Status
 from theory.fast_slow import FastSlowSystem
@@ -100,9 +106,15 @@ def _run(
 
 
 def predicted_gap(
-    system: FastSlowSystem, y_before: Tensor, y: Tensor, *, period: int, step: float, euler: bool = False
+    system: FastSlowSystem, y_before: Any, y: Any, *, period: Any, step: Any, euler: bool = False
 ) -> Tensor:
     """The leading term [..., n] of x̄ − p_st(y) in a settled block at y[..., m], the block before being at y_before."""
+    period, _, step = check_clock(period, 1, step)
+    y_before, y = (
+        check_vectors(name, value, system.n_slow, "slow variables of the system")
+        for name, value in (("y_before", y_before), ("y", y))
+    )
+    check_broadcast(y_before=y_before.shape[:-1], y=y.shape[:-1])
     A = system.A(y)
     K = propagator(A, step, euler=euler)
     p = stationary_distribution(A)
@@ -113,9 +125,7 @@ def predicted_gap(
 def check_clock(period: Any, n_blocks: Any, step: Any) -> tuple[int, int, float]:
     """The three numbers of a token clock, or a `ValueError` that names the bad one."""
     period, n_blocks = check_integer(period, "period", least=1), check_integer(n_blocks, "n_blocks", least=1)
-    if isinstance(step, str) or not (math.isfinite(step) and step > 0):
-        raise ValueError(f"step must be positive and finite, got {step!r}")
-    return period, n_blocks, float(step)
+    return period, n_blocks, check_positive(step, "step")
 
 
 def check_start(system: FastSlowSystem, x0: Any, y0: Any) -> tuple[Tensor, Tensor]:
@@ -128,17 +138,8 @@ def check_start(system: FastSlowSystem, x0: Any, y0: Any) -> tuple[Tensor, Tenso
             raise ValueError(f"{name} is not finite: {value[~torch.isfinite(value)][:3].tolist()}")
     if x.device != y.device:
         raise ValueError(f"x0 is on {x.device} and y0 on {y.device}: put both on one device")
-    rounding = 8 * system.n_states * torch.finfo(x.dtype).eps
-    off = (x < -rounding).any(-1) | ((x.sum(-1) - 1).abs() > rounding)
-    if bool(off.any()):
-        bad = x.reshape(-1, x.shape[-1])[off.reshape(-1)][0]
-        raise ValueError(f"x0 must be a probability vector; one is {bad.tolist()}, with sum {float(bad.sum()):.17g}")
-    try:
-        batch = torch.broadcast_shapes(x.shape[:-1], y.shape[:-1])
-    except RuntimeError:
-        raise ValueError(
-            f"the batch shapes of x0, {list(x.shape[:-1])}, and y0, {list(y.shape[:-1])}, do not broadcast"
-        ) from None
+    check_simplex("x0", x)
+    batch = check_broadcast(x0=x.shape[:-1], y0=y.shape[:-1])
     if 0 in batch:
         raise ValueError(f"x0 and y0 hold no trajectory: their batch shape is {list(batch)}")
     return x.expand(*batch, -1), y.expand(*batch, -1)

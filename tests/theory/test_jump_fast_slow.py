@@ -204,7 +204,7 @@ def test_numerical_failures_are_errors_that_name_y():
         ({"x0": f64(0.7, 0.5)}, "x0 must be a probability vector"),
         ({"rtol": 0.0}, "rtol must be positive"),
         ({"max_steps": 0}, "max_steps must be an integer >= 1"),
-        ({"state0": [0, 1, 0], "y0": torch.zeros(2, 1, dtype=torch.float64), "x0": f64(0.5, 0.5)}, "must broadcast"),
+        ({"state0": [0, 1, 0], "y0": torch.zeros(2, 1, dtype=torch.float64), "x0": f64(0.5, 0.5)}, "do not broadcast"),
         ({"system": FastSlowSystem(generator=lambda y: torch.ones(*y.shape[:-1], 2, 2, dtype=y.dtype),
                                    slow=lambda x, y: y, n_states=2, n_slow=1, low=0, high=1)}, "A\\(y\\) of system"),
     ],

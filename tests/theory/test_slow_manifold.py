@@ -152,7 +152,7 @@ def test_y_of_another_precision_or_shape_is_refused():
         h(torch.tensor([0.3]), 0.1)
     with pytest.raises(ValueError, match=r"y must be \[..., 1\]"):
         h([0.3, 0.4], 0.1)
-    with pytest.raises(ValueError, match="does not broadcast"):
+    with pytest.raises(ValueError, match="do not broadcast"):
         h([[0.3], [0.4]], [0.1, 0.2, 0.3])
     with pytest.raises(ValueError, match="order must be an integer"):
         theory.slow_manifold(theory.get_system("two_state"), "one")

@@ -42,6 +42,7 @@ def layer_shift(system: FastSlowSystem, x0: Float64[Tensor, "*b n"], y0: Float64
     p = stationary_distribution(A)
     at_rest = system.g(p, y0)
     d = x0 - p
+    d = d - d.sum(-1, keepdim=True) * p  # what x0 misses of the sum 1 is rounding, and would never die out
     exact = -solve_sum_zero(A, d, p)
     scale = d.detach().abs().sum(-1).amax() + torch.finfo(A.dtype).tiny
     fastest = A.detach().diagonal(dim1=-2, dim2=-1).abs().amax(-1)

@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from theory.arguments import check_float64
+from theory.arguments import check_float64, check_simplex
 from theory.errors import Status
 from theory.fast_slow import FastSlowSystem
 
-SIMPLEX_TOLERANCE = 1e-12
 TIGHTEST_RTOL = 1e-13
 
 
@@ -75,7 +74,7 @@ def pose(
     if len(eps) == 0:
         raise ValueError(f"x0, y0 and eps hold no trajectory: their batch shape is {list(batch)}")
     _first_bad("eps", eps, ~(torch.isfinite(eps) & (eps > 0)), "must be positive and finite")
-    check_simplex(x0)
+    check_simplex("x0", x0)
     _first_bad("y0", y0, ~torch.isfinite(y0).all(-1), "must be finite")
     box = f"must lie in the box of {system.name!r}, {system.low.tolist()} to {system.high.tolist()}"
     _first_bad("y0", y0, ~system.inside(y0), box)
@@ -120,17 +119,6 @@ def check_times(t: Any) -> Tensor:
             f"t[{first + 1}] = {float(times[first + 1])!r}"
         )
     return times
-
-
-def check_simplex(x0: Tensor) -> None:
-    """`ValueError` unless every row of x0[B, n] is a probability vector, up to rounding in its sum."""
-    _first_bad("x0", x0, ~torch.isfinite(x0).all(-1), "must be finite")
-    _first_bad("x0", x0, (x0 < 0).any(-1), "must be a probability vector; it has a negative entry")
-    excess = x0.sum(-1) - 1
-    off = excess.abs() > SIMPLEX_TOLERANCE
-    if bool(off.any()):
-        worst = float(excess[off][0])
-        _first_bad("x0", x0, off, f"must sum to 1 (it sums to 1 + {worst:.3g}); divide by x0.sum(-1, keepdim=True)")
 
 
 def _first_bad(name: str, value: Tensor, bad: Tensor, rule: str) -> None:

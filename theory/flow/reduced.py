@@ -18,15 +18,16 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from theory.arguments import check_float64
+from theory.arguments import check_broadcast, check_float64, check_positive, check_simplex, check_vectors
 from theory.errors import NumericalError, Status
 from theory.fast_slow import FastSlowSystem
 from theory.flow.explicit import integrate_explicit
 from theory.flow.layer_shift import layer_shift
-from theory.flow.problem import check_simplex, check_times
+from theory.flow.problem import check_times
 from theory.flow.trajectory import Stats
 from theory.slow_manifold import check_eps, first_order
 from theory.stationary import stationary_distribution
@@ -66,11 +67,10 @@ def reduced_flow(
     """
     if not isinstance(system, FastSlowSystem):
         raise ValueError(f"system must be a theory.FastSlowSystem, got {type(system).__name__}")
-    if order not in (0, 1) or isinstance(order, bool):
+    if isinstance(order, bool) or not isinstance(order, (int, np.integer)) or order not in (0, 1):
         raise ValueError(f"order must be 0 or 1, got {order!r}; theory.slow_manifold has the manifold to any order")
-    y0 = check_float64("y0", y0)
-    if y0.ndim == 0 or y0.shape[-1] != system.n_slow:
-        raise ValueError(f"y0 must be [..., {system.n_slow}] for system {system.name!r}, got {list(y0.shape)}")
+    y0 = check_vectors("y0", y0, system.n_slow, f"slow variables of system {system.name!r}")
+    rtol, atol = check_positive(rtol, "rtol", below=1.0), check_positive(atol, "atol", below=1.0)
     if not bool(torch.isfinite(y0).all()):
         raise ValueError("y0 must be finite")
     times = check_times(t).to(y0.device)
@@ -88,14 +88,12 @@ def reduced_flow(
         if eps is None:
             raise ValueError("order 1 needs eps")
         eps = check_eps(check_float64("eps", eps), y0)
-        start = y0.expand(*torch.broadcast_shapes(y0.shape[:-1], eps.shape), -1)
+        start = y0.expand(*check_broadcast(y0=y0.shape[:-1], eps=eps.shape), -1)
         system.check_at(start.detach())
         if x0 is not None:
-            x0 = check_float64("x0", x0)
-            if x0.ndim == 0 or x0.shape[-1] != system.n_states:
-                raise ValueError(f"x0 must be [..., {system.n_states}], got {list(x0.shape)}")
-            check_simplex(x0.detach().reshape(-1, system.n_states))
-            start = start.expand(*torch.broadcast_shapes(x0.shape[:-1], start.shape[:-1]), -1)
+            x0 = check_vectors("x0", x0, system.n_states, f"states of system {system.name!r}")
+            check_simplex("x0", x0)
+            start = start.expand(*check_broadcast(x0=x0.shape[:-1], y0=start.shape[:-1]), -1)
             x0 = x0.to(start).expand(*start.shape[:-1], -1)
             start = start + eps[..., None] * layer_shift(system, x0, start)
 
