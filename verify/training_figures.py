@@ -23,11 +23,13 @@ ARMS = {
     "blind": (OKABE_ITO["purple"], "v"),
     "local": (OKABE_ITO["vermilion"], "^"),
 }
+FEW = 3  # below so many seeds Student's interval says nothing but that they are few: the seeds are drawn instead
 
 
 def ablation_figure(ablation: Ablation) -> Figure:
     """Paired differences to the baseline (left) and |α| (right): over P where there are several, else along training.
 
+    Along training with fewer than `FEW` seeds, each seed is a thin line in place of the interval.
     Raises `ValueError` for an ablation without a finished cell.
     """
     from matplotlib import rc_context
@@ -49,15 +51,18 @@ def ablation_figure(ablation: Ablation) -> Figure:
                 panel.set_xticks(periods, [str(period) for period in periods])
                 panel.set_xlabel("period P (tokens per slow update)")
         else:
+            few = len({cell.seed for cell in ablation.cells}) < FEW
             found = [
-                (row["tokens"] / 1e6, row["arm"], row["difference"], row["interval"], row["gate"])
+                (row["tokens"] / 1e6, row["arm"], row["difference"], None if few else row["interval"], row["gate"])
                 for row in ablation.paths
             ]
-            width = 0.012 * max((x for x, *_ in found), default=1.0)
+            width = 0.0 if few else 0.012 * max((x for x, *_ in found), default=1.0)
             _series(left, right, found, arms, beside=lambda x, place: x + width * place)
             for panel in (left, right):
                 panel.set_xlabel("training tokens (millions)")
                 panel.set_xlim(left=0.0)
+            if few:
+                _each_seed(left, ablation, arms)
         left.set_ylabel(f"loss − {ablation.baseline} (nats per token)")
         right.set_ylabel("gate, mean |α|")
         if right.lines:
@@ -65,6 +70,21 @@ def ablation_figure(ablation: Ablation) -> Figure:
         handles, labels = left.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
+
+
+def _each_seed(panel: Axes, ablation: Ablation, arms: Sequence[str]) -> None:
+    """A thin line for each seed's own difference along training."""
+    base = {cell.seed: cell for cell in ablation.cells if cell.arm == ablation.baseline}
+    for cell in ablation.cells:
+        if cell.arm in arms and cell.seed in base:
+            pairs = list(zip(cell.path, base[cell.seed].path, strict=True))
+            panel.plot(
+                [one["tokens"] / 1e6 for one, _ in pairs],
+                [one["validation_loss"] - other["validation_loss"] for one, other in pairs],
+                color=ARMS[cell.arm][0],
+                linewidth=0.6,
+                alpha=0.6,
+            )
 
 
 def _bands(panel: Axes, ablation: Ablation) -> None:
