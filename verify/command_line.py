@@ -108,7 +108,7 @@ def check_device(name: str) -> str:
 
     try:
         device = torch.device(name)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise UsageError(f"--device {name}: not a device; use cpu, cuda or cuda:N") from None
     if device.type == "cpu":
         return name

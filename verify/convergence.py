@@ -43,10 +43,11 @@ def floor_limited(gap: float, floor: float) -> bool:
 def fit_slope(epsilon: Any, gap: Any, relative_noise: Any = None) -> Slope:
     """Slope of log gap over log ε, both [k]; `relative_noise` [k]: standard error over gap, default 0.
 
-    Raises `ValueError` where lengths differ, an ε repeats, or a value is not positive and finite.
+    Raises `ValueError` where lengths differ, an ε repeats (to within what its logarithm resolves), or a value is not
+    positive and finite (the noise: negative, or not finite).
     """
-    eps, values = np.asarray(epsilon, float), np.asarray(gap, float)
-    noise = np.zeros_like(values) if relative_noise is None else np.asarray(relative_noise, float)
+    eps, values = _numbers(epsilon, "epsilon"), _numbers(gap, "gap")
+    noise = np.zeros_like(values) if relative_noise is None else _numbers(relative_noise, "relative_noise")
     if not eps.shape == values.shape == noise.shape or eps.ndim != 1:
         raise ValueError(
             f"epsilon, gap and noise must be of one length, got {eps.shape}, {values.shape}, {noise.shape}"
@@ -54,7 +55,9 @@ def fit_slope(epsilon: Any, gap: Any, relative_noise: Any = None) -> Slope:
     for name, array in (("epsilon", eps), ("gap", values)):
         if not (np.isfinite(array).all() and (array > 0).all()):
             raise ValueError(f"{name} must be positive and finite, got {array.tolist()}")
-    if len(np.unique(eps)) != len(eps):
+    if not (np.isfinite(noise).all() and (noise >= 0).all()):
+        raise ValueError(f"relative_noise must be >= 0 and finite, got {noise.tolist()}")
+    if len(np.unique(np.log(eps))) != len(eps):
         raise ValueError(f"an epsilon repeats in {eps.tolist()}")
     if len(eps) < MINIMUM_POINTS:
         return Slope(None, None, (), f"only {len(eps)} usable points; a slope needs {MINIMUM_POINTS}")
@@ -76,6 +79,13 @@ def fit_slope(epsilon: Any, gap: Any, relative_noise: Any = None) -> Slope:
     windows = [_line(x[a:b], y[a:b])[0] for a in range(len(x) - smallest + 1) for b in range(a + smallest, len(x) + 1)]
     below, above = slope - min(windows), max(windows) - slope
     return Slope(slope, (slope - half - below, slope + half + above), tuple(local.tolist()))
+
+
+def _numbers(values: Any, name: str) -> np.ndarray:
+    try:
+        return np.array(values, float)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name} must hold real numbers: {error}") from None
 
 
 def _regression(x: np.ndarray, y: np.ndarray, noise: np.ndarray) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
+import operator
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -93,7 +94,7 @@ def measure(
     system: FastSlowSystem | str,
     periods: Any = DEFAULT_PERIODS,
     *,
-    seed: int = 0,
+    seed: Any = 0,
     observe: str = "clock",
     fit: str | None = None,
     step: Any = None,
@@ -113,11 +114,12 @@ def measure(
     as phi_theta(period=P) for the φ_θ of that period. theory_system: the system that p_st, prediction and certificate
     are computed from, if not the one that makes the data: a wrong theory held against right data.
 
-    Raises `ValueError` for an unknown name, periods below one, a bad step, or a generator that is none at a visited y.
+    Raises `ValueError` for an unknown name, periods below one, a bad step, a device that is not there, or a generator
+    that is none at a visited y.
     """
     from tqdm import tqdm
 
-    from theory import get_system
+    from theory.arguments import check_integer, check_positive
     from verify.error_budget import budget
     from verify.fits import Fit, get_fit
     from verify.judgement import judge, slope_and_ratios
@@ -125,15 +127,17 @@ def measure(
     from verify.observe.clock import default_step
     from verify.provenance import provenance
 
-    system = get_system(system) if isinstance(system, str) else system
-    theory = system if theory_system is None else theory_system
-    wanted = _clean_periods(periods)
-    notes = [] if list(periods) == wanted else [f"periods were sorted and made unique: {wanted}"]
+    system = _checked_system(system, "system")
+    theory = system if theory_system is None else _checked_system(theory_system, "theory_system")
+    if phi_theta is not None and not callable(phi_theta):
+        raise ValueError(f"phi_theta must be a function y[..., m] -> x[..., n], got {type(phi_theta).__name__}")
+    seed, device = check_integer(seed, "seed"), check_device(device)
+    given = _listed(periods)
+    wanted = _clean_periods(given)
+    notes = [] if given == wanted else [f"periods were sorted and made unique: {wanted}"]
     if kernel not in KERNELS:
         raise ValueError(f"unknown kernel {kernel!r}; there are {', '.join(KERNELS)}")
-    step = default_step(system, kernel) if step is None else step
-    if not (math.isfinite(step) and step > 0):
-        raise ValueError(f"step must be positive and finite, got {step!r}")
+    step = default_step(system, kernel) if step is None else check_positive(step, "step")
     if samples is not None and observe not in SAMPLED:
         raise ValueError(f"samples is for sampled states (observe {', '.join(SAMPLED)}); observe is {observe!r}")
     sampling = {} if samples is None else {"samples": samples}
@@ -226,13 +230,38 @@ def _remember(remarks: dict[str, list[str]], seen: Observation, where: str) -> N
         remarks.setdefault(note, []).append(where)
 
 
-def _clean_periods(periods: Any) -> list[int]:
+def _checked_system(system: Any, name: str) -> FastSlowSystem:
+    from theory import FastSlowSystem, get_system
+
+    if isinstance(system, str):
+        return get_system(system)
+    if not isinstance(system, FastSlowSystem):
+        raise ValueError(f"{name} must be a FastSlowSystem or the name of one, got {type(system).__name__}")
+    return system
+
+
+def _listed(periods: Any) -> list[Any]:
+    try:
+        return list(periods)
+    except TypeError:
+        raise ValueError(f"periods must be a list of integers >= 1, got {periods!r}") from None
+
+
+def _clean_periods(periods: list[Any]) -> list[int]:
     for period in periods:
-        if isinstance(period, bool) or int(period) != period or period < 1:
+        if not _is_positive_integer(period):
             raise ValueError(f"periods must be integers >= 1, got {period!r}")
-    if not len(periods):
+    if not periods:
         raise ValueError("periods is empty")
     return sorted({int(period) for period in periods})
+
+
+def _is_positive_integer(value: Any) -> bool:
+    try:
+        number = value if isinstance(value, float) else operator.index(value)
+    except TypeError:
+        return False
+    return not isinstance(value, bool) and 1 <= number < math.inf and number == math.floor(number)
 
 
 def _takes_period(phi: Callable[..., Any]) -> bool:

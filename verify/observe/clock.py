@@ -104,7 +104,7 @@ def default_step(system: FastSlowSystem, kernel: str) -> float:
     A = system.A(y)
     crossing = crossing_rate(system, y)
     slowest = max(float(relaxation_rate(system, y).min()), 0.0)
-    limits = [0.1 / crossing if crossing > 0 else math.inf, 0.16 / slowest if slowest > 0 else math.inf]
+    limits = [0.1 / crossing if crossing > 0 else math.inf, 0.16 / slowest if 0 < slowest < math.inf else math.inf]
     if kernel == "euler":
         limits.append(0.5 / max(float(-A.diagonal(dim1=-2, dim2=-1).min()), torch.finfo(y.dtype).tiny))
     step = min(limits)
