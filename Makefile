@@ -5,13 +5,14 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 SETUP := pyproject.toml constraints.txt Makefile
 
-.PHONY: gap report test notebooks lint clean help
+.PHONY: gap report test coverage notebooks lint clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make gap    set up once, then measure the gap between the learned phi_theta and p_st"
 	@echo "make report set up once, then measure every claim and its mutant (minutes) and write the report"
 	@echo "make test   set up once, then run the test suite"
+	@echo "make coverage  set up once, then run the test suite and print which branches of theory and verify it leaves out"
 	@echo "make notebooks  set up once, then run the five notebooks and keep what they show"
 	@echo "make lint   ruff, formatter and type checker"
 	@echo "make clean  remove .venv and everything generated"
@@ -42,6 +43,11 @@ report: .venv/.run-installed
 
 test: .venv/.dev-installed
 	$(PY) -m pytest -n 2 -m "not slow"
+
+coverage: .venv/.dev-installed
+	$(PIP) install --quiet --constraint constraints.txt pytest-cov
+	@mkdir -p out/coverage
+	$(PY) -m pytest -n 2 -m "not slow" --cov --cov-report=term --cov-report=json:out/coverage/coverage.json
 
 notebooks: .venv/.dev-installed
 	$(PY) notebooks/execute.py
