@@ -38,8 +38,8 @@ def check_positive(value: Any, name: str, *, below: float = math.inf) -> float:
     except OverflowError:
         number = math.nan
     if not 0 < number < below:
-        rule = "positive and finite" if below == math.inf else f"a number between 0 and {below:g}"
-        raise ValueError(f"{name} must be {rule}, got {value!r}")
+        rule = "be positive and finite" if below == math.inf else f"lie between 0 and {below:g}"
+        raise ValueError(f"{name} must {rule}, got {value!r}")
     return number
 
 

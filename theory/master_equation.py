@@ -122,8 +122,9 @@ def has_detailed_balance(A: Any, *, rtol: float | None = None) -> Tensor:
     rounding = torch.finfo(A.dtype)
     if rtol is not None and (isinstance(rtol, bool) or not isinstance(rtol, (int, float)) or not rtol >= 0):
         raise ValueError(f"rtol must be >= 0, got {rtol!r}")
+    p = stationary_distribution(A)
     within = 16 * A.shape[-1] * rounding.eps if rtol is None else rtol
-    flow, back = _flows(A, stationary_distribution(A))
+    flow, back = _flows(A, p)
     scale = A.abs().amax((-2, -1), keepdim=True).clamp(min=1.0)
     return ((flow - back).abs() <= within * torch.maximum(flow, back) + rounding.tiny * scale).all((-2, -1))
 

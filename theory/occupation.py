@@ -57,7 +57,8 @@ def _trusted_group_inverse(A: Tensor, p: Tensor) -> Tensor:
     """A^#, or `NumericalError` where A A^# = I − p1ᵀ fails: that defect is the relative error of the slowest mode."""
     identity = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
     inverse = group_inverse(A)
-    defect = float((A @ inverse - identity + p[..., :, None]).abs().amax().nan_to_num(math.inf))
+    off = (A @ inverse - identity + p[..., :, None]).abs().nan_to_num(math.inf)
+    defect = float(off.amax()) if off.numel() else 0.0  # an empty batch
     if defect > _TRUSTED:
         raise NumericalError(
             f"A relaxes so slowly that rounding decides A^#: A A^# is {defect:.1e} off I − p1ᵀ; the occupation of such "

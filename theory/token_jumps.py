@@ -19,10 +19,11 @@ from torch import Tensor
 
 from theory.arguments import check_integer
 from theory.errors import NumericalError
+from theory.generator import as_real_tensor
 from theory.jump_process import in_parts, streams
 
 
-def sample_tokens(K: Tensor, x: Tensor, period: Any, *, chains: Any = 1, seed: Any) -> Tensor:
+def sample_tokens(K: Any, x: Any, period: Any, *, chains: Any = 1, seed: Any) -> Tensor:
     """Counts[N, n] (int64) of the states seen by `chains` chains of `period` tokens for each of N kernels K[N, n, n].
 
     x[N, n]: the law before the first step, which itself is not counted. Runs on the host, on as many threads as torch
@@ -30,6 +31,7 @@ def sample_tokens(K: Tensor, x: Tensor, period: Any, *, chains: Any = 1, seed: A
     """
     period = check_integer(period, "period", least=1)
     chains = check_integer(chains, "chains", least=1)
+    K, x = as_real_tensor(K, "K"), as_real_tensor(x, "x")
     if K.ndim != 3 or K.shape[-1] != K.shape[-2] or x.shape != K.shape[:-1]:
         raise ValueError(f"K must be [N, n, n] and x [N, n], got {list(K.shape)} and {list(x.shape)}")
     from theory import jump_kernels
@@ -48,12 +50,15 @@ def sample_tokens(K: Tensor, x: Tensor, period: Any, *, chains: Any = 1, seed: A
     return counts.to(K.device)
 
 
-def token_frequency_covariance(K: Tensor, p: Tensor, period: Any) -> Tensor:
+def token_frequency_covariance(K: Any, p: Any, period: Any) -> Tensor:
     """The covariance [..., n, n] of the state frequencies among `period` tokens of one chain of K[..., n, n].
 
     p[..., n] = K p is the chain's stationary law, from which it is taken to start. Divide by the number of chains.
     """
     P = check_integer(period, "period", least=1)
+    K, p = as_real_tensor(K, "K"), as_real_tensor(p, "p")
+    if K.ndim < 2 or K.shape[-1] != K.shape[-2] or p.shape[-1:] != K.shape[-1:] or p.dtype != K.dtype:
+        raise ValueError(f"K must be [..., n, n] and p [..., n] of one dtype, got {list(K.shape)} and {list(p.shape)}")
     identity = torch.eye(K.shape[-1], dtype=K.dtype, device=K.device)
     step = K - p[..., :, None]
     Z = torch.linalg.inv(identity - step)

@@ -29,7 +29,7 @@ def test_no_positive_number(value):
 
 def test_a_positive_number_below_a_bound():
     assert check_positive(0.5, "level", below=1.0) == 0.5
-    with pytest.raises(ValueError, match="level must be a number between 0 and 1, got 1"):
+    with pytest.raises(ValueError, match="level must lie between 0 and 1, got 1"):
         check_positive(1, "level", below=1.0)
 
 
@@ -162,3 +162,11 @@ def test_a_system_refuses_corners_that_are_no_real_numbers():
     for count, seed, name in ((-1, 0, "count"), (1.5, 0, "count"), (1, -1, "seed"), (1, "0", "seed")):
         with pytest.raises(ValueError, match=f"{name} must be an integer"):
             system.uniform(count, seed=seed)
+
+
+def test_an_empty_batch_has_an_empty_answer():
+    none = torch.empty(0, 2, 2, dtype=F64)
+    assert theory.occupation_covariance(none).shape == (0, 2, 2)
+    assert theory.expected_occupation_tv(none, 1.0).shape == (0,)
+    with pytest.raises(theory.GeneratorError, match="A must be square"):
+        theory.has_detailed_balance(1.0)
