@@ -57,7 +57,7 @@ def reference_table(references: Iterable[Reference]) -> str:
 def spread(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Mean and Student's 95 % interval over seeds, for records (`asdict` of a defect, with `step` and `training`) that
     differ in their seed alone: one entry per group and block, `figures` name -> [mean, low, high] (None below two)."""
-    from verify.ablation import t_interval
+    from verify.paired import t_interval
 
     groups: dict[str, list[dict[str, Any]]] = {}
     for record in records:
