@@ -45,7 +45,6 @@ test: .venv/.dev-installed
 	$(PY) -m pytest -n 2 -m "not slow"
 
 coverage: .venv/.dev-installed
-	$(PIP) install --quiet --constraint constraints.txt pytest-cov
 	@mkdir -p out/coverage
 	$(PY) -m pytest -n 2 -m "not slow" --cov --cov-report=term --cov-report=json:out/coverage/coverage.json
 

@@ -48,6 +48,10 @@ CHEAP = "--claim slow_attention_cost"  # what runs is the machinery around it; t
 DEFECT = (
     "--width 8 --layers 1 --block-size 16 --sequences 1 --length 16 --iterations 3 --seeds 0 --periods 2 --tokens 4096"
 )
+PARETO = (
+    "--tokens 1024 --block-size 32 --n-embd 8 --learning-rate 0.01 --seeds 2 --rounds 6 --periods 4 --jobs 1 "
+    "--cells cells --out pareto.json"
+)
 HERE = shlex.quote(str(ROOT))
 THIS = shlex.quote(str(Path(__file__).resolve()))
 LAYERS = shlex.quote(str(ROOT / "tests" / "test_layers.py"))
@@ -65,6 +69,9 @@ RULES = {
     "python -m verify --scheduler": Rule(CHEAP),
     "python -m verify.report --docs": Rule(),
     "python -m verify.ablation": Rule(f"{SMALL} --seeds 1 --evaluations 1 --rounds 1 --jobs 1"),
+    "python -m verify.ablation --arms dense,coupled,blind,local --seeds 2 --tokens 10000000": Rule(
+        f"{SMALL} --seeds 1 --evaluations 1 --rounds 0 --jobs 1", full="--tokens 40000 --seeds 1"
+    ),
     "python -m verify.ablation --scheduler": Rule(f"{SMALL} --seeds 1 --evaluations 1 --rounds 0 --arms dense"),
     "python -m verify.generator_defect": Rule("--length 12 --sequences 1 --iterations 3"),
     "python -m network.train": Rule(SMALL),
@@ -81,10 +88,13 @@ RULES = {
     "python benchmarks/generator_defect.py": Rule(f"{DEFECT} --jobs 1", full=DEFECT),
     "python benchmarks/jumps.py": Rule("--rounds 1 --jumps 20000 --seeds 10", long=True),
     "python benchmarks/learning_rate.py": Rule("--help", full="--rates 6e-3 --seeds 0"),
+    "python benchmarks/pareto.py": Rule(PARETO, full=PARETO),
+    "python benchmarks/training.py": Rule("--help", full="--seconds 200 --out training.json"),
     "python benchmarks/sparse.py": Rule("--rounds 1 --side 20 --skip-large", long=True),
     "python benchmarks/stationary.py": Rule("--rounds 1", long=True),
     "python benchmarks/step_time.py": Rule("--rounds 1 --inner 1 --layers 2", long=True),
     "python -m pytest": Rule(f"-n 0 -q -p no:cacheprovider {LAYERS}", full=None),
+    'python -m pytest -n 2 -m "not slow" --cov': Rule(f"--no-cov -n 0 -q -p no:cacheprovider {LAYERS}", full=None),
     "python -m pytest -m slow": Rule(f"--collect-only -q {LAYERS}", exits=(5,), full=None),  # this very run
     "python -m ruff": Rule(THIS, full=None),
     "python -m pyright": Rule("--version", full=None),
