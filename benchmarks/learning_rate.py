@@ -5,9 +5,12 @@ validation loss is lowest over the seeds that all rates have finished. The best 
 too narrow and the exit code is 1. Each run is a cell of the studies (`verify.training_cells`): finished ones are kept
 under --cells, an interrupted sweep goes on, and a change to the network asks for new ones.
 
-    python benchmarks/learning_rate.py                                          500k tokens, T = 256
+    python benchmarks/learning_rate.py
+
+trains 500k tokens at T = 256, and for benchmarks/pareto.py
+
     python benchmarks/learning_rate.py --tokens 2000000 --block-size 1024 --batch-size 1 --seeds 0 \\
-        --rates 3e-3 4.5e-3 6e-3 9e-3 --out benchmarks/results/learning_rate_1024.json      for benchmarks/pareto.py
+        --rates 3e-3 4.5e-3 6e-3 9e-3 1.2e-2 1.6e-2 --out benchmarks/results/learning_rate_1024.json
 """
 
 from __future__ import annotations
