@@ -56,6 +56,8 @@ def main() -> int:
 
     check_device(options.device)
     sweep = RESULTS / "learning_rate_1024.json"
+    if options.learning_rate is None and not sweep.exists():
+        parser.error(f"{sweep.name} is missing: tune the dense baseline by learning_rate.py, or pass --learning-rate")
     rate = options.learning_rate or json.loads(sweep.read_text())["best"]["learning_rate"]
     sizes = {"block_size": options.block_size, "n_embd": options.n_embd, "period": min(8, options.block_size)}
     baseline = FastSlowConfig(arm="dense", n_layer=4, **sizes)
