@@ -98,7 +98,7 @@ def _regression(x: np.ndarray, y: np.ndarray, noise: np.ndarray) -> tuple[float,
     degrees = len(x) - 2
     # not scipy.stats.linregress: its standard error comes from 1 − r² and has lost half its digits at r = 1
     scatter = math.sqrt((residual**2).sum() / degrees / sum_of_squares)
-    from_noise = math.sqrt(((centred / sum_of_squares) ** 2 * noise**2).sum())
+    from_noise = math.hypot(*(centred / sum_of_squares * noise))  # without squares that overflow
     tail = 0.5 + CONFIDENCE / 2
     return slope, float(max(stats.t.ppf(tail, degrees) * scatter, stats.norm.ppf(tail) * from_noise))
 

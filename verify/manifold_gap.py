@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SYSTEM = "driven_cycle"
 DEFAULT_PERIODS = tuple(2**k for k in range(1, 17))
+LARGEST_PERIOD = 2**53
 KERNELS = ("exp", "euler")
 SAMPLED = ("jumps",)  # observations whose pairs are frequencies of sampled states
 TRAIN_PAIRS, TEST_POINTS = 3000, 500
@@ -251,6 +252,8 @@ def _clean_periods(periods: list[Any]) -> list[int]:
     for period in periods:
         if not _is_positive_integer(period):
             raise ValueError(f"periods must be integers >= 1, got {period!r}")
+        if period > LARGEST_PERIOD:
+            raise ValueError(f"periods must be at most 2^53, where 1/P still resolves them; got {period!r}")
     if not periods:
         raise ValueError("periods is empty")
     return sorted({int(period) for period in periods})

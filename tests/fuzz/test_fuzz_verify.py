@@ -102,7 +102,7 @@ def test_fit_slope(epsilon, order, kind, noise):
         low, high = fit.interval
         assert low <= fit.slope <= high
         within = all(1e-299 < g < 1e299 for g in gap)
-        apart = min(abs(math.log(a / b)) for a in epsilon for b in epsilon if a != b) > 1e-3
+        apart = min(abs(math.log(a) - math.log(b)) for a in epsilon for b in epsilon if a != b) > 1e-3
         if numbers and kind == "power" and within and apart:
             assert abs(fit.slope - order) < 1e-9 * (1 + 1 / min(1.0, abs(math.log(max(epsilon) / min(epsilon)))))
 
