@@ -12,7 +12,7 @@ For tensors the result is differentiable, forward and reverse, to any order, als
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,7 +22,10 @@ from torch.autograd import forward_ad
 
 from theory.errors import GeneratorError, NotUniqueError
 from theory.generator import as_real_tensor, check_generator, recurrent_classes
-from theory.transforms import plain
+from theory.transforms import is_followed, plain
+
+if TYPE_CHECKING:
+    from theory.gth_derivative import Balance
 
 
 def stationary_distribution(A: Any) -> Any:
@@ -30,11 +33,13 @@ def stationary_distribution(A: Any) -> Any:
 
     Integers become float64; float32 stays float32, though the arithmetic is double. A is never changed. Relative error
     of each entry: a few n unit round-offs; entries below the smallest normal number are 0 or subnormal; those of
-    transient states are exactly 0. Derivatives are those in the rates A_ij, i != j; the diagonal's is zero.
+    transient states are exactly 0. Derivatives are those in the rates A_ij, i != j; the diagonal's is zero. Where p has
+    an entry below the smallest normal number, they leave out what flows through its state.
 
     Raises `GeneratorError` where A is not a generator (with the entry and the batch element, see `check_generator`);
     `NotUniqueError`, whose `.classes` lists them, where it has two or more recurrent classes; `NumericalError` where a
-    derivative is asked for that flows below 1e-290 of the largest would make wrong.
+    derivative is asked for that flows below 1e-290 of the largest, or exit rates that differ by more than 1e240, make
+    wrong.
     """
     if _comes_from(A, "scipy.sparse"):
         from theory.sparse_stationary import sparse_stationary_distribution
@@ -55,35 +60,54 @@ def stationary_distribution(A: Any) -> Any:
 
 
 def _differentiable(A: Tensor, unit_round_off: float) -> Tensor:
-    if is_functorch_wrapped_tensor(A) or forward_ad.unpack_dual(A).tangent is not None:
-        from theory.gth_derivative import stationary, swapped
-
-        # A hand-written rule would not do here: forward mode nested through one is zero in current torch, in silence.
-        scale, order = _Balance.apply(A.detach(), unit_round_off)
-        if not bool(plain(order)[..., 0].any()):
-            return stationary(A, scale)
-        return swapped(stationary(swapped(A, order, 2), swapped(scale, order, 1)), order, 1)
-    if torch.is_grad_enabled() and A.requires_grad:
+    transformed = is_functorch_wrapped_tensor(A)
+    if not is_followed(A):
+        return _Values.apply(A, unit_round_off) if transformed else _solve(A, unit_round_off)
+    if not transformed and forward_ad.unpack_dual(A).tangent is None:
         return _Stationary.apply(A, unit_round_off)
-    return _solve(A, unit_round_off)
+    from theory.gth_derivative import Balance, stationary, swapped
+
+    # A hand-written rule would not do here: forward mode nested through one is zero in current torch, in silence.
+    *scale, order = _Balanced.apply(A.detach(), unit_round_off)
+    if not bool(plain(order)[..., 0].any()):
+        return stationary(A, Balance(*scale))
+    return swapped(stationary(swapped(A, order, 2), Balance(*scale)), order, 1)
 
 
-class _Balance(torch.autograd.Function):
-    """The powers of two that balance A for a traced elimination, and the order of its states; here A is checked, on its
+class _Values(torch.autograd.Function):
+    """p of A inside vmap, where nothing asks for a derivative."""
+
+    @staticmethod
+    def forward(A: Tensor, unit_round_off: float) -> Tensor:
+        return _solve(A, unit_round_off)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *inputs: Any) -> tuple[Tensor, int]:
+        A, unit_round_off = inputs
+        return _Values.apply(A.movedim(in_dims[0], 0), unit_round_off), 0
+
+
+class _Balanced(torch.autograd.Function):
+    """What balances A for a traced elimination, in the order of the states that comes last; here A is checked, on its
     values, in any transform."""
 
     @staticmethod
-    def forward(A: Tensor, unit_round_off: float) -> tuple[Tensor, Tensor]:
-        return _balance(A, _solve(A, unit_round_off))
+    def forward(A: Tensor, unit_round_off: float) -> tuple[Tensor, ...]:
+        scale, order = _balance(A, _solve(A, unit_round_off))
+        return *scale, order
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         ctx.mark_non_differentiable(*output)
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, *inputs: Any) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+    def vmap(info: Any, in_dims: Any, *inputs: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
         A, unit_round_off = inputs
-        return _Balance.apply(A.movedim(in_dims[0], 0), unit_round_off), (0, 0)
+        return _Balanced.apply(A.movedim(in_dims[0], 0), unit_round_off), (0, 0, 0, 0)
 
 
 class _Stationary(torch.autograd.Function):
@@ -105,23 +129,23 @@ class _Stationary(torch.autograd.Function):
         (A,) = ctx.saved_tensors
         if not bool(ctx.order[..., 0].any()):
             return adjoint(A, cotangents[0], ctx.scale), None
-        by_root = (swapped(A, ctx.order, 2), swapped(cotangents[0], ctx.order, 1), swapped(ctx.scale, ctx.order, 1))
-        return swapped(adjoint(*by_root), ctx.order, 2), None
+        by_root = swapped(A, ctx.order, 2), swapped(cotangents[0], ctx.order, 1)
+        return swapped(adjoint(*by_root, ctx.scale), ctx.order, 2), None
 
 
-def _balance(A: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+def _balance(A: Tensor, p: Tensor) -> tuple[Balance, Tensor]:
+    """What balances A[..., n, n] with its states in `order`[..., n], and that order."""
     from theory import gth
-    from theory.gth_derivative import balance, recurrent_first, swapped
+    from theory.gth_derivative import balance, likeliest_first, swapped
 
     exponent = torch.frexp(p).exponent.to(torch.int64)
     lost = (p < torch.finfo(p.dtype).tiny).any(-1)
     if lost.any():
         exponent[lost] = torch.from_numpy(gth.exponents(_flat(A[lost]))).to(A.device)
-    order = recurrent_first(p)
+    order = likeliest_first(p)
     if not bool(order[..., 0].any()):
         return balance(A, p, exponent, gth.NEVER), order
-    scale = balance(swapped(A, order, 2), swapped(p, order, 1), swapped(exponent, order, 1), gth.NEVER)
-    return swapped(scale, order, 1), order
+    return balance(swapped(A, order, 2), swapped(p, order, 1), swapped(exponent, order, 1), gth.NEVER), order
 
 
 def _solve(A: Tensor, unit_round_off: float) -> Tensor:

@@ -6,6 +6,7 @@ the same: `plain` gives it, with the hidden batch axes in front, without derivat
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch._C._functorch import (  # pyright: ignore[reportMissingImports, reportMissingModuleSource]
     get_unwrapped,
@@ -13,6 +14,7 @@ from torch._C._functorch import (  # pyright: ignore[reportMissingImports, repor
     is_functorch_wrapped_tensor,
     maybe_get_bdim,
 )
+from torch.autograd import forward_ad
 
 
 def plain(t: Tensor) -> Tensor:
@@ -21,3 +23,12 @@ def plain(t: Tensor) -> Tensor:
         inner = get_unwrapped(t)
         t = inner.movedim(maybe_get_bdim(t), 0) if is_batchedtensor(t) else inner
     return t.detach()
+
+
+def is_followed(t: Tensor) -> bool:
+    """Whether a derivative in t may be asked for: by a tangent, a recording graph or a transform other than vmap."""
+    while is_functorch_wrapped_tensor(t):
+        if not is_batchedtensor(t):
+            return True
+        t = get_unwrapped(t)
+    return forward_ad.unpack_dual(t).tangent is not None or (torch.is_grad_enabled() and t.requires_grad)

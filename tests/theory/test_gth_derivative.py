@@ -225,3 +225,45 @@ def test_bad_values_are_refused_under_every_transform():
             transform(stationary_distribution)(closed)
     with pytest.raises(NotUniqueError):
         stationary_distribution(closed.requires_grad_(True))
+
+
+@pytest.mark.parametrize(
+    "up, down", [(1e-276, 1e-139), (1e-139, 1e-276), (1e276, 1e139), (1e-300, 1e-300), (1e300, 1e300)]
+)
+def test_rates_near_the_ends_of_the_range_in_every_mode(up, down):
+    """Two states: ∂p_0/∂down = up / (up + down)², ∂p_0/∂up = −down / (up + down)², and p_1 = 1 − p_0."""
+    R = torch.tensor([[0.0, down], [up, 0.0]], dtype=torch.float64)
+    by_down, by_up = up / (up + down) / (up + down), down / (up + down) / (up + down)
+    exact = torch.tensor([[[0.0, by_down], [-by_up, 0.0]], [[0.0, -by_down], [by_up, 0.0]]], dtype=torch.float64)
+    leaf = R.clone().requires_grad_(True)
+    by_hand = torch.stack([torch.autograd.grad(p_of(leaf)[k], leaf)[0] for k in range(2)])
+    for J in (jacfwd(p_of)(R), jacrev(p_of)(R), by_hand):
+        assert torch.allclose(J, exact, rtol=1e-13, atol=0)
+
+
+def test_exit_rates_too_far_apart_are_refused_and_their_p_is_not():
+    A = from_rates(torch.tensor([[0.0, 1e-5], [1e300, 0.0]], dtype=torch.float64))
+    assert torch.allclose(
+        vmap(stationary_distribution)(A[None])[0], torch.tensor([1e-305, 1.0], dtype=A.dtype), 1e-14, 0
+    )
+    for transform in (jacfwd, jacrev):
+        with pytest.raises(NumericalError, match="exit rates differ by more than 1e240"):
+            transform(stationary_distribution)(A)
+
+
+@pytest.mark.parametrize("likeliest", [0, 1, 2, 3])
+def test_the_likeliest_state_keeps_its_digits(likeliest):
+    """d ln p = −Σ_{j≠l} p_j d ln p_j of a state l that holds all but 1e-9 of the probability, wherever it is listed."""
+    weight = torch.full((4,), 1e-9, dtype=torch.float64)
+    weight[likeliest] = 1.0
+    flow = torch.rand(4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    R = (flow + flow.T) / weight  # detailed balance: p is in proportion to `weight`
+    p = weight / weight.sum()
+
+    def likeliest_of(u):  # multiplies the weight of state j by e^{u_j}
+        return p_of(R * torch.exp(-u))[likeliest]
+
+    exact = -p * p[likeliest]
+    exact[likeliest] = p[likeliest] * p[torch.arange(4) != likeliest].sum()
+    for J in (jacfwd, jacrev):
+        assert torch.allclose(J(likeliest_of)(torch.zeros(4, dtype=torch.float64)), exact, rtol=1e-12, atol=0)
