@@ -137,8 +137,8 @@ def _flows(A: Float[Tensor, "*batch n n"], x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _probability(x: Any, name: str, n: int, like: Tensor) -> Tensor:
     x = as_real_tensor(x, name)
-    if x.ndim == 0 or x.shape[-1] != n:
-        raise ValueError(f"{name} must be [..., {n}], got shape {tuple(x.shape)}")
+    if x.ndim == 0 or x.shape[-1] != n or n == 0:
+        raise ValueError(f"{name} must be [..., {max(n, 1)}], got shape {tuple(x.shape)}")
     if x.dtype != like.dtype or x.device != like.device:
         raise ValueError(
             f"{name} is {x.dtype} on {x.device}, the other argument {like.dtype} on {like.device}: cast one"
