@@ -99,7 +99,7 @@ def sensitivity(A: Any, dA: Any) -> Tensor:
     check_broadcast(A=A.shape[:-2], dA=dA.shape[:-2])
     sums = dA.sum(-2).abs()
     tolerance = 4 * dA.shape[-1] * torch.finfo(dA.dtype).eps * dA.abs().sum(-2)
-    if not bool(plain(sums <= tolerance).all()):  # true where dA is NaN
+    if not bool(plain(torch.isfinite(tolerance) & (sums <= tolerance)).all()):
         largest = float(plain(sums).max())
         raise ValueError(f"the columns of dA must sum to zero, and be finite; the largest sum is {largest:.3g}")
     return -solve_sum_zero(A, (dA @ p[..., None])[..., 0], p)
@@ -130,7 +130,7 @@ def certificate(A: Any, q: Any) -> Tensor:
     unit = 0.5 * torch.finfo(A.dtype).eps
     mass_error = (q.sum(-1) - 1).abs()
     mass_rounding = n * unit * q.abs().sum(-1)
-    bad = ~(mass_error <= 16 * mass_rounding + 16 * unit)  # also true where q is NaN
+    bad = ~(torch.isfinite(q).all(-1) & (mass_error <= 16 * mass_rounding + 16 * unit))
     if bool(plain(bad).any()):
         sums = plain(q.sum(-1) - 1)[plain(bad)]
         raise ValueError(f"q must be finite and sum to 1; one of its vectors sums to 1 + {float(sums[0]):.6g}")

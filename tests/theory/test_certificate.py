@@ -103,7 +103,13 @@ def test_under_vmap_it_is_the_batched_certificate():
 
 
 @pytest.mark.parametrize(
-    "q, message", [([0.5, 0.6], "sum to 1"), ([float("nan"), 1.0], "finite"), ([0.3, 0.3, 0.4], "must be")]
+    "q, message",
+    [
+        ([0.5, 0.6], "sum to 1"),
+        ([float("nan"), 1.0], "finite"),
+        ([float("inf"), 0.0], "finite"),
+        ([0.3, 0.3, 0.4], "must be"),
+    ],
 )
 def test_bad_q_is_refused(q, message):
     A = theory.from_rates(torch.ones(2, 2, dtype=torch.float64))

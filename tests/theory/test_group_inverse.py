@@ -130,9 +130,12 @@ def test_sensitivity_against_central_differences(n, seed):
     assert torch.allclose(theory.sensitivity(A, dA), difference, atol=1e-7)
 
 
-def test_sensitivity_refuses_a_direction_that_creates_probability():
-    with pytest.raises(ValueError, match="columns of dA must sum to zero"):
-        theory.sensitivity(random_generator(3, 0), torch.eye(3, dtype=torch.float64))
+@pytest.mark.parametrize("entry", [1.0, torch.inf, torch.nan])
+def test_sensitivity_refuses_a_direction_that_creates_probability(entry):
+    dA = torch.zeros(3, 3, dtype=torch.float64)
+    dA[0, 1] = entry
+    with pytest.raises(ValueError, match="columns of dA must sum to zero, and be finite"):
+        theory.sensitivity(random_generator(3, 0), dA)
 
 
 @pytest.mark.parametrize("n", [2, 5, 16])
