@@ -30,6 +30,7 @@ from torch import Tensor
 
 from theory.generator import as_real_tensor, check_generator
 from theory.stationary import stationary_distribution
+from theory.transforms import plain
 
 
 def mean_first_passage_times(A: Any) -> Tensor:
@@ -40,7 +41,14 @@ def mean_first_passage_times(A: Any) -> Tensor:
     """
     A = as_real_tensor(A)
     check_generator(A)
-    return _between_all(A, torch.ones_like(A[..., 0, :]))
+    times = _between_all(A, torch.ones_like(A[..., 0, :]))
+    if bool(torch.isfinite(plain(times)).all()):
+        return times
+    # c_e A_ej can overflow on the way to finite times. With rates in units of their state's exit rate every c_j is a
+    # part of times that are asked for; but there small rates may be lost, so this route serves where the other ends.
+    exits = torch.where(torch.eye(A.shape[-1], dtype=torch.bool, device=A.device), 0.0, A).sum(-2)
+    exits = torch.where(exits > 0, exits, 1.0)
+    return torch.where(torch.isfinite(times), times, _between_all(A / exits[..., None, :], 1.0 / exits))
 
 
 def kemeny_constant(A: Any) -> Tensor:

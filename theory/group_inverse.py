@@ -157,13 +157,19 @@ def certificate(A: Any, q: Any) -> Tensor:
 def spectral_gap(A: Any) -> Tensor:
     """min −Re λ over the eigenvalues λ != 0 of A[..., n, n]: the rate [...] at which ṗ = A p relaxes; inf for n = 1.
 
-    Accurate to about n η ‖A‖₁ in absolute terms: a gap below that is rounding. Raises `GeneratorError`.
+    Accurate to about n η ‖A‖₁ in absolute terms: a gap below that is rounding. Raises `GeneratorError`, and
+    `NumericalError` where the eigenvalues do not converge: rates some hundred orders of magnitude apart.
     """
     A = as_real_tensor(A)
     check_generator(A)
     if A.shape[-1] == 1:
         return torch.full_like(A[..., 0, 0], torch.inf)
-    real = torch.linalg.eigvals(A).real.sort(-1, descending=True).values
+    try:
+        real = torch.linalg.eigvals(A).real.sort(-1, descending=True).values
+    except torch.linalg.LinAlgError as error:
+        raise NumericalError(
+            f"the eigenvalues of A do not converge, its rates are too far apart; lump the fastest states: {error}"
+        ) from None
     return -real[..., 1]
 
 

@@ -159,7 +159,8 @@ def test_solve_sum_zero(case, data):
 def test_spectral_gap(case):
     gap = attempt("theory.spectral_gap", lambda: spectral_gap(case.value), "A")
     if gap is None:
-        assert not case.fine
+        rates = np.abs(case.array[case.array != 0]) if case.fine else np.empty(0)
+        assert not case.fine or rates.max() > 1e100 * rates.min()  # the eigenvalues need not converge
         return
     assert gap.shape == case.array.shape[:-2]
     for A, found in zip(case.array.reshape(-1, *case.array.shape[-2:]), gap.reshape(-1).tolist(), strict=True):

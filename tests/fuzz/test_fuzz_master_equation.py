@@ -84,7 +84,8 @@ def test_propagate(case, t, data):
     p = attempt("theory.propagate", lambda: propagate(case.value, p0.value, t), "A", "p0", "t")
     easy = case.fine and p0.fine and not is_single(case.value) and not is_single(p0.value)
     if p is None:
-        assert not (easy and t in ([1.0], [0.0, 0.5, 2.0]) and np.abs(case.array).max(initial=0) < 1e300)
+        plain = t in ([1.0], [0.0, 0.5, 2.0]) and not any(isinstance(one, bool) for one in t)
+        assert not (easy and plain and np.abs(case.array).max(initial=0) < 1e300)
         return
     times = np.asarray(t, float)
     assert (np.diff(times) >= 0).all() and (times >= 0).all()
@@ -110,7 +111,9 @@ def test_propagate_sparse(case, t, most, data):
         *("A", "p0", "t", "max_products"),
     )
     if p is not None:
-        assert is_generator(case.array) or case.array is None
+        if case.array is None:  # rounded to half precision on the way
+            return
+        assert is_generator(case.array)
         dense = propagate(case.array, p0.array, t)
         assert p.shape == dense.shape and (p - dense).abs().max() < 1e-10 if p.numel() else True
 

@@ -180,3 +180,13 @@ def test_bad_input_is_refused():
             mean_first_passage_times(bad)
         with pytest.raises(GeneratorError):
             kemeny_constant(bad)
+
+
+def test_times_whose_parts_overflow_on_the_way():
+    """1 -> 2 at a rate of 3e212, and 2 is left after 3e243 on average: their product is no double."""
+    A = from_rates(torch.tensor([[0, 3e-42, 3e-244], [7e-92, 0, 0], [0, 3e212, 0]], dtype=torch.float64))
+    times = mean_first_passage_times(A)
+    for target in range(3):
+        others = [k for k in range(3) if k != target]
+        exact = [float(t) for t in exact_times(A, target, digits=800)]
+        assert times[target, others].tolist() == pytest.approx(exact, rel=1e-14)
