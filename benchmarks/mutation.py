@@ -39,8 +39,6 @@ TESTS = {
     "theory/group_inverse.py": [
         "theory/test_group_inverse.py",
         "theory/test_certificate.py",
-        "theory/test_first_passage.py",
-        "theory/test_slow_manifold.py",
     ],
     "theory/token_clock.py": ["theory/test_token_clock.py", "theory/test_token_clock_batches.py"],
     "verify/convergence.py": ["verify/test_convergence.py", "verify/test_convergence_boundaries.py"],
