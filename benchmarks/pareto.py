@@ -91,6 +91,8 @@ def main() -> int:
         device=options.device,
         rounds=options.rounds,
         processor=made_with["processor"],
+        dtype=training.dtype,
+        compile=training.compile,
     )
     timed = run_cells([timing], jobs=1, **how)[0]
     failed = [one for one in (*ended.values(), timed) if one.failed]

@@ -90,12 +90,23 @@ def training_step(
     return step
 
 
-def step_time_cell(models: Sequence[FastSlowConfig], *, batch: int, device: str, rounds: int, processor: str) -> Cell:
+def step_time_cell(
+    models: Sequence[FastSlowConfig],
+    *,
+    batch: int,
+    device: str,
+    rounds: int,
+    processor: str,
+    dtype: str = "float32",
+    compile: bool = False,
+) -> Cell:
     """The cell that times a training step of each of `models` (fields that an arm does not use are set aside)."""
     configuration = {
         "models": [model.to_dict() for model in dict.fromkeys(map(_timed, models))],
         "batch": batch,
         "device": device,
+        "dtype": dtype,
+        "compile": compile,
         "rounds": rounds,
         "processor": processor,
         "code": source_fingerprint("network", without=COMMANDS),
@@ -109,8 +120,9 @@ def time_cell(configuration: dict[str, Any]) -> list[dict[str, Any]]:
 
     device = torch.device(configuration["device"])
     models = [FastSlowConfig.from_dict(fields) for fields in configuration["models"]]
+    how: dict[str, Any] = {name: configuration[name] for name in ("batch", "dtype", "compile")}
     with one_thread():
-        steps = {str(n): training_step(m, batch=configuration["batch"], device=device) for n, m in enumerate(models)}
+        steps = {str(n): training_step(m, device=device, **how) for n, m in enumerate(models)}
         seconds = interleaved(steps, rounds=configuration["rounds"], device=device)
     return [{"model": model.to_dict(), "seconds": seconds[str(number)]} for number, model in enumerate(models)]
 

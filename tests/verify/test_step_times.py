@@ -36,20 +36,31 @@ def test_a_ratio_is_the_median_over_rounds_and_its_interval_covers_it():
 @pytest.mark.parametrize("arm", ["dense", "frozen", "coupled", "blind", "local"])
 def test_a_step_trains_the_model(arm, monkeypatch):
     built = []
-    true = torch.optim.AdamW
-    monkeypatch.setattr(
-        torch.optim, "AdamW", lambda parameters, **k: built.append(list(parameters)) or true(built[-1], **k)
-    )
+
+    class Watched(torch.optim.AdamW):  # a type: a module that is imported meanwhile may have it in an annotation
+        def __init__(self, parameters, **options):
+            built.append(list(parameters))
+            super().__init__(built[-1], **options)
+
+    monkeypatch.setattr(torch.optim, "AdamW", Watched)
     step = training_step(FastSlowConfig(arm=arm, period=4, **SIZES), batch=2, device=CPU)
     before = [p.detach().clone() for p in built[0]]
     step(), step()
     assert all(not torch.equal(a, b) for a, b in zip(before, built[0], strict=True))
 
 
-def test_the_cell_times_each_distinct_model_once_and_is_resumed(tmp_path):
+def test_the_cell_times_each_distinct_model_once_and_is_resumed(tmp_path, monkeypatch):
     models = [FastSlowConfig(arm=arm, period=P, **SIZES) for P in (4, 8) for arm in ("dense", "coupled")]
     cell = step_time_cell(models, batch=2, device="cpu", rounds=2, processor="any")
     assert len(cell.configuration["models"]) == 3  # dense has no period
+    how = {"batch": 2, "device": "cpu", "rounds": 2, "processor": "any"}
+    other = [step_time_cell(models, **how, dtype="bfloat16"), step_time_cell(models, **how, compile=True)]
+    assert len({one.key for one in (cell, *other)}) == 3
+    monkeypatch.setattr("verify.step_time.training_step", lambda model, **k: lambda: asked.append((model.arm, k)))
+    asked = []
+    time_cell(other[0].configuration)
+    assert {k["dtype"] for _, k in asked} == {"bfloat16"} and {k["compile"] for _, k in asked} == {False}
+    monkeypatch.undo()
     timed = time_cell(cell.configuration)
     assert seconds_of(timed, models[0]) == seconds_of(timed, models[2])
     assert len(seconds_of(timed, models[1])) == 2 and min(seconds_of(timed, models[3])) > 0

@@ -20,7 +20,7 @@ class OnSystem:
     """What was measured on one system: a value with its interval against `predicted`, or a reason why there is none.
 
     tolerance: what a finite ε may add to the prediction; the interval has to come that near to it. rows: the points
-    behind the value, plain data.
+    behind the value, plain data. judged: the verdict of a measurement that judges itself, by more than this interval.
     """
 
     system: str
@@ -30,10 +30,13 @@ class OnSystem:
     reason: str = ""
     tolerance: float = 0.0
     rows: Sequence[dict[str, Any]] = ()
+    judged: Verdict | None = None
 
     @property
     def verdict(self) -> Verdict:
-        """HOLDS or VIOLATED by the interval; INCONCLUSIVE without one, or with one too wide to exclude anything."""
+        """`judged`, or by the interval: INCONCLUSIVE without one, or with one too wide to exclude anything."""
+        if self.judged is not None:
+            return self.judged
         if self.interval is None or self.interval[1] - self.interval[0] > WIDEST:
             return Verdict.INCONCLUSIVE
         near = self.interval[0] - self.tolerance <= self.predicted <= self.interval[1] + self.tolerance
@@ -42,7 +45,7 @@ class OnSystem:
     @property
     def why(self) -> str:
         """The reason given, or the width of an interval that is too wide."""
-        if self.verdict is Verdict.INCONCLUSIVE and self.interval is not None:
+        if self.judged is None and self.verdict is Verdict.INCONCLUSIVE and self.interval is not None:
             return f"the interval [{self.interval[0]:.3f}, {self.interval[1]:.3f}] is wider than {WIDEST}"
         return self.reason
 
@@ -70,13 +73,14 @@ def over_systems(quantity: str, found: Sequence[OnSystem], *, relative: bool = F
     systems = list(dict.fromkeys(one.system.split(",")[0] for one in concluded))
     worst = max(violated or concluded, key=_distance)
     scale = worst.predicted if relative else 1.0
-    low, high = worst.interval or (float("nan"), float("nan"))
-    says = f"holds on {', '.join(systems)}" if not violated else f"violated on {', '.join(v.system for v in violated)}"
+    says = f"holds on {', '.join(systems)}"
+    if violated:
+        says = "violated on " + ", ".join(f"{one.system}: {one.why}" if one.why else one.system for one in violated)
     return Structural(
         quantity=quantity,
         measured=None if worst.measured is None else worst.measured / scale,
         bound=worst.predicted / scale,
-        interval=(low / scale, high / scale),
+        interval=None if worst.interval is None else (worst.interval[0] / scale, worst.interval[1] / scale),
         verdict=Verdict.VIOLATED if violated else Verdict.HOLDS,
         reason=f"{says} (shown: {worst.system}, the farthest from prediction)"
         + (f"; INCONCLUSIVE on {unsaid}" if unsaid else ""),

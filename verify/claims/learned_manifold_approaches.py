@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from verify.claim import Profile, Structural, StructuralClaim
 from verify.claims._systems import OnSystem, over_systems
-from verify.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,13 +60,9 @@ def _slope(
     found = measure(name, periods, seed=profile.seed, device=profile.device, phi_theta=phi_theta)  # type: ignore[arg-type]
     keys = ("period", "epsilon", "gap_tv", "predicted_tv", "certificate_tv", "floor_limited", "pre_asymptotic")
     rows = [{key: getattr(row, key) for key in keys} for row in found.rows]
-    if found.verdict is Verdict.INCONCLUSIVE:
-        return OnSystem(name, 1.0, None, None, found.reason, SLOPE_TOLERANCE, rows)
-    slope = OnSystem(name, 1.0, found.slope, found.slope_interval, "", SLOPE_TOLERANCE, rows)
-    if found.verdict is Verdict.VIOLATED and slope.verdict is Verdict.HOLDS:
-        # The order is right and the constant, or the certificate, is not.
-        return OnSystem(name, 1.0, found.constant_ratio, found.ratio_interval, found.reason, 0.0, rows)
-    return slope
+    return OnSystem(
+        name, 1.0, found.slope, found.slope_interval, found.reason, SLOPE_TOLERANCE, rows, judged=found.verdict
+    )
 
 
 CLAIM = StructuralClaim(

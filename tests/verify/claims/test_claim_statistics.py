@@ -10,9 +10,16 @@ from scipy import stats
 from network.config import FastSlowConfig
 from network.corpus import open_corpus
 from network.training_config import TrainConfig
-from theory import check_generator, get_system, recurrent_classes, stationary_distribution
+from theory import certificate, check_generator, get_system, recurrent_classes, stationary_distribution
+from theory.token_clock import predicted_gap
 from verify.claim import Profile
-from verify.claims import neutral_at_500k, neutral_at_scale, slow_dynamics_beyond_pooling
+from verify.claims import (
+    learned_manifold_approaches,
+    neutral_at_500k,
+    neutral_at_scale,
+    slow_dynamics_beyond_pooling,
+    wall_clock,
+)
 from verify.claims._generators import COUNT, condition, random_generators
 from verify.claims._networks import random_configs
 from verify.claims._systems import OnSystem, over_systems
@@ -41,6 +48,39 @@ def test_the_verdict_over_systems():
 def test_an_interval_too_wide_concludes_nothing():
     assert on("a", (0.8, 1.2)).verdict is Verdict.INCONCLUSIVE and "wider than" in on("a", (0.8, 1.2)).why
     assert on("a", (0.99, 1.0)).why == ""
+
+
+def test_a_measurement_that_judges_itself_is_not_overruled_by_its_interval():
+    broken = OnSystem("b", 1.0, None, None, "the gap exceeds its certificate", judged=Verdict.VIOLATED)
+    found = over_systems("slope", [on("a", (0.99, 1.02)), broken])
+    assert found.verdict is Verdict.VIOLATED and found.interval is None
+    assert "violated on b: the gap exceeds its certificate" in found.reason
+
+
+@pytest.mark.parametrize("periods", [(64, 256, 1024), (512, 1024)])  # two periods give no slope
+def test_the_headline_claim_is_violated_where_the_gap_exceeds_its_certificate(monkeypatch, periods):
+    monkeypatch.setattr("verify.error_budget.certificate", lambda A, q: 0.5 * certificate(A, q))
+    found = learned_manifold_approaches._slope("two_state", periods, Profile())
+    assert found.verdict is Verdict.VIOLATED and "exceeds its certificate" in found.why
+
+
+def test_the_headline_claim_is_violated_by_another_constant(monkeypatch):
+    monkeypatch.setattr("verify.observe.clock.predicted_gap", lambda *a, **k: 1.02 * predicted_gap(*a, **k))
+    found = learned_manifold_approaches._slope("two_state", (64, 256, 1024), Profile())
+    assert found.verdict is Verdict.VIOLATED and "not with the predicted constant" in found.why
+
+
+@pytest.mark.parametrize(
+    "intervals, verdict",
+    [
+        ([(1.08, 1.1), (0.88, 0.9)], "CONSISTENT"),
+        ([(1.08, 1.1), (0.85, 0.86)], "INCONSISTENT"),
+        ([(1.08, 1.1), (0.86, 0.88)], "INCONCLUSIVE"),
+        ([(0.3, 3.0), (0.3, 3.0)], "INCONCLUSIVE"),  # noise shows nothing
+    ],
+)
+def test_the_wall_clock_is_judged_by_where_its_intervals_lie(intervals, verdict):
+    assert wall_clock.judge(intervals)[0] == verdict
 
 
 @given(st.lists(st.tuples(st.floats(1, 3), st.floats(-0.05, 0.05)), min_size=3, max_size=8))
