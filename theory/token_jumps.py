@@ -21,6 +21,7 @@ from theory.arguments import check_integer
 from theory.errors import NumericalError
 from theory.generator import as_real_tensor
 from theory.jump_process import in_parts, streams
+from theory.transforms import plain
 
 
 def sample_tokens(K: Any, x: Any, period: Any, *, chains: Any = 1, seed: Any) -> Tensor:
@@ -54,6 +55,8 @@ def token_frequency_covariance(K: Any, p: Any, period: Any) -> Tensor:
     """The covariance [..., n, n] of the state frequencies among `period` tokens of one chain of K[..., n, n].
 
     p[..., n] = K p is the chain's stationary law, from which it is taken to start. Divide by the number of chains.
+
+    Raises `ValueError` for shapes or dtypes that do not fit, `NumericalError` where K has more than one closed class.
     """
     P = check_integer(period, "period", least=1)
     K, p = as_real_tensor(K, "K"), as_real_tensor(p, "p")
@@ -61,7 +64,12 @@ def token_frequency_covariance(K: Any, p: Any, period: Any) -> Tensor:
         raise ValueError(f"K must be [..., n, n] and p [..., n] of one dtype, got {list(K.shape)} and {list(p.shape)}")
     identity = torch.eye(K.shape[-1], dtype=K.dtype, device=K.device)
     step = K - p[..., :, None]
-    Z = torch.linalg.inv(identity - step)
+    Z, info = torch.linalg.inv_ex(identity - step)
+    if bool((plain(info) != 0).any()):
+        raise NumericalError(
+            "I − K + p1ᵀ is singular to working precision: K has more than one closed class, so its frequencies among "
+            "many tokens depend on the start; restrict K to one class"
+        )
     S = P * step @ Z - step @ (identity - torch.linalg.matrix_power(step, P)) @ Z @ Z
     half = S * p[..., None, :]
     return (torch.diag_embed(p) - p[..., :, None] * p[..., None, :]) / P + (half + half.mT) / P**2

@@ -91,3 +91,9 @@ def test_bad_input_is_refused(arguments, message):
     good["x"] = torch.full((2, 3), 1.0, dtype=torch.float64) / 3
     with pytest.raises(ValueError, match=message):
         sample_tokens(**(good | arguments))
+
+
+def test_a_kernel_with_two_closed_classes_has_no_covariance():
+    K, p = torch.eye(2, dtype=torch.float64), torch.full((2,), 0.5, dtype=torch.float64)
+    with pytest.raises(theory.NumericalError, match="more than one closed class"):
+        token_frequency_covariance(K, p, 4)
