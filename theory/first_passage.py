@@ -22,6 +22,7 @@ Targets are halved recursively, so that all n² times together cost O(n³).
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -37,18 +38,19 @@ def mean_first_passage_times(A: Any) -> Tensor:
     """m[..., i, j], the expected time from j to i, of a generator A[..., n, n]; in A's unit of time.
 
     inf where the chain may never arrive (i transient, or in another recurrent class) and where the time passes the
-    largest floating-point number. Differentiable where all times are finite. Raises `GeneratorError`.
+    largest floating-point number. A way whose probability is below the smallest normal number is not seen, and where
+    one decides whether the chain arrives, neither is that. Differentiable where all times are finite. Raises
+    `GeneratorError`.
     """
     A = as_real_tensor(A)
     check_generator(A)
     times = _between_all(A, torch.ones_like(A[..., 0, :]))
     if bool(torch.isfinite(plain(times)).all()):
         return times
-    # c_e A_ej can overflow on the way to finite times. With rates in units of their state's exit rate every c_j is a
-    # part of times that are asked for; but there small rates may be lost, so this route serves where the other ends.
-    exits = torch.where(torch.eye(A.shape[-1], dtype=torch.bool, device=A.device), 0.0, A).sum(-2)
-    exits = torch.where(exits > 0, exits, 1.0)
-    return torch.where(torch.isfinite(times), times, _between_all(A / exits[..., None, :], 1.0 / exits))
+    # c_e A_ej can overflow on the way to finite times: once more in a longer unit of time, in which it does not
+    longer = 2.0 ** (math.frexp(torch.finfo(A.dtype).max)[1] // 2)
+    again = longer * _between_all(A, torch.full_like(A[..., 0, :], 1 / longer))
+    return torch.where(torch.isfinite(times), times, again)
 
 
 def kemeny_constant(A: Any) -> Tensor:
