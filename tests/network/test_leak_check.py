@@ -76,11 +76,15 @@ def test_the_model_itself_is_left_alone():
     assert torch.equal(torch.get_rng_state(), state) and model.training
 
 
-def test_a_slow_path_that_reaches_nothing_is_said_to_prove_nothing():
+@pytest.mark.parametrize("constant", [0.0, 0.5])
+def test_a_slow_path_that_reaches_nothing_is_said_to_prove_nothing(constant):
+    """Nor does a signal that is the same whatever the tokens, also where it comes a block early."""
     model = build()
     with torch.no_grad():
         model.coupling.phi_theta.out.weight.zero_()
-        model.coupling.phi_theta.out.bias.zero_()
+        model.coupling.phi_theta.out.bias.fill_(constant)
+    assert leak_check(model, length=20).empty
+    model.coupling.unpool = one_block_early
     report = leak_check(model, length=20)
     assert report.empty and not report.leaks
 

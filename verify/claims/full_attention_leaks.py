@@ -9,7 +9,7 @@ SMALLEST_BLOCKS = 3  # with fewer, no block has a later one to look at
 
 
 def check(profile: Profile) -> Gap:
-    """The change of an earlier logit by a later token, over the change by the slow path as a whole; the median."""
+    """The change of an earlier logit by a later token, over the reach of the slow path; the median."""
     return _leak(profile.seed, "full_leaking")
 
 
@@ -36,7 +36,7 @@ def _leak(seed: int, slow_attention: str) -> Gap:
     shares = [row["share"] for row in rows]
     leaking = sum(share > 0 for share in shares)
     return Gap(
-        quantity="change of a logit by a later token over the slow path's own effect, median",
+        quantity="change of a logit by a later token, over what a token changes through the slow path at all, median",
         measured=statistics.median(shares),
         bound=0.0,
         interval=(min(shares), max(shares)),
