@@ -46,17 +46,18 @@ class TrainedCell:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`arm` against `other` at one P, over the seeds that both have finished.
+    """`arm` against `other` at one P.
 
-    loss, seed_sd: mean and standard deviation of the arm's own loss over its `seeds`. The rest is of the difference and
-    None for the baseline itself, intervals and tests also below two shared seeds. time: step time over the other's.
-    closed_gate_cost: what shutting the gate costs, mean over the seeds.
+    loss, seed_sd, gate, feedback_ratio, closed_gate_cost (what shutting the gate costs): of the arm over its own
+    `seeds`. pairs: seeds that both have finished; the rest is of the differences over these, None for the baseline
+    itself, intervals and tests also below two. time: step time over the other's.
     """
 
     period: int
     arm: str
     other: str
     seeds: int
+    pairs: int
     loss: float
     seed_sd: float | None
     difference: float | None
@@ -171,13 +172,15 @@ class Ablation:
 
     def table(self) -> str:
         """A line per comparison, and what the intervals are under them."""
-        head = f"{'P':>4} {'arm':8} {'against':8} {'seeds':>5} {'loss':>8} {'seed sd':>8} {'difference':>10}"
+        head = f"{'P':>4} {'arm':8} {'against':8} {'seeds':>5} {'loss':>8} {'seed sd':>8} {'pairs':>5}"
+        head += f" {'difference':>10}"
         lines = [f"{head} {'95 % interval':>20} {'equal?':>6} {'|α|':>8} time"]
         for c in self.comparisons:
             equal = {None: "", True: "yes", False: "not shown"}[c.equivalent]
             columns = [
                 f"{c.period:4d} {c.arm:8} {c.other if c.arm != c.other else '':8} {c.seeds:5d} {c.loss:8.4f}",
                 _number(c.seed_sd, 8, ".4f"),
+                f"{c.pairs or '':>5}",
                 _number(c.difference, 10, "+.5f"),
                 f"[{c.interval[0]:+.5f}, {c.interval[1]:+.5f}]".rjust(20) if c.interval else " " * 20,
                 f"{equal:>9}",
@@ -217,6 +220,7 @@ class Ablation:
             arm=arm,
             other=other,
             seeds=len(own),
+            pairs=len(shared),
             loss=statistics.fmean(cell.validation_loss for cell in own.values()),
             seed_sd=_sd([cell.validation_loss for cell in own.values()]),
             difference=None if found is None else found.mean,

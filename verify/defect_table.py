@@ -55,16 +55,18 @@ def reference_table(references: Iterable[Reference]) -> str:
 
 
 def spread(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Mean and Student's 95 % interval over seeds, for records (`asdict` of a defect, with `step` and `training`) that
-    differ in their seed alone: one entry per group and block, `figures` name -> [mean, low, high] (None below two)."""
+    """Mean and Student's 95 % interval over seeds, for records (`asdict` of a defect, with `step`, `training` and, if
+    known, the `data`) that differ in their seed alone: one entry per group and block, `figures` name -> [mean, low,
+    high] (None below two). Of records with one seed, the same network measured twice, the first counts."""
     from verify.paired import t_interval
 
-    groups: dict[str, list[dict[str, Any]]] = {}
+    groups: dict[str, dict[int, dict[str, Any]]] = {}
     for record in records:
         training = {k: v for k, v in record["training"].items() if k != "seed"}
-        groups.setdefault(repr((record["settings"], training, record["step"])), []).append(record)
+        group = groups.setdefault(repr((record["settings"], training, record["step"], record.get("data"))), {})
+        group.setdefault(record["training"]["seed"], record)
     entries = []
-    for members in groups.values():
+    for members in map(list, map(dict.values, groups.values())):
         for blocks in zip(*(member["blocks"] for member in members), strict=True):
             flat = [_flat(block) for block in blocks]
             shared = [name for name in flat[0] if all(name in one for one in flat)]
