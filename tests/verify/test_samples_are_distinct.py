@@ -35,5 +35,5 @@ def test_a_difference_counts_its_pairs_and_an_arm_its_seeds():
     found = Ablation("dense", tuple(cells), 0.01, {}, {}, {})
     dense, coupled = found.comparisons
     assert (dense.seeds, dense.pairs, coupled.seeds, coupled.pairs) == (2, 0, 3, 2)
-    head, first, second = found.table().splitlines()[:3]
+    head, _, second = found.table().splitlines()[:3]
     assert "pairs" in head and " 3 " in second and " 2 " in second[40:]
