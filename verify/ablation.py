@@ -7,7 +7,9 @@ seed. No verdict is given here.
 
 Each model is a cell (`verify.training_cells`), the same that the claims train: finished ones are kept under --cells
 and not trained again, on the local cores or on a Dask cluster. The step times are measured in one process, the arms in
-turn, after the training.
+turn, after the training. Ctrl-C keeps the cells that are finished.
+
+Exit codes: 0 every cell is trained; 2 usage or input; 3 a cell failed, or disk or memory did; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -166,13 +168,15 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--seeds", type=positive_integer, default=3, metavar="N", help="seeds 0 … N − 1; default %(default)s"
     )
-    p.add_argument("--periods", type=positive_integers, default=[8], metavar="P,P,…", help="default 8")
+    p.add_argument(
+        "--periods", type=positive_integers, default=[8], metavar="P,P,…", help="tokens per slow update; default 8"
+    )
     for config, name, meaning in (
         (TrainConfig, "tokens", "training tokens of a cell"),
         (TrainConfig, "batch_size", "sequences a step"),
         (TrainConfig, "evaluations", "how many points of its path"),
         (TrainConfig, "eval_tokens", "validation tokens at each; the last loss reads 262,144"),
-        (FastSlowConfig, "block_size", "T"),
+        (FastSlowConfig, "block_size", "tokens of a sequence, T"),
         (FastSlowConfig, "n_layer", "fast layers"),
         (FastSlowConfig, "n_slow_layer", "slow layers"),
         (FastSlowConfig, "n_embd", "width"),
@@ -185,7 +189,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--learning-rate", type=positive_number, default=rate, help="its peak; default %(default)s")
     p.add_argument("--dtype", default="float32", help="float32, float64 or bfloat16; default %(default)s")
     p.add_argument("--compile", action="store_true", help="torch.compile the models")
-    p.add_argument("--corpus", nargs="+", default=["shakespeare"], help="shakespeare, source, or files and folders")
+    p.add_argument(
+        "--corpus", nargs="+", default=["shakespeare"], help="shakespeare (default), source, or files and folders"
+    )
     p.add_argument(
         "--margin", type=positive_number, default=MARGIN, help="nats that count as none; default %(default)s"
     )
@@ -217,10 +223,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _command(arguments: Any, arms: tuple[str, ...]) -> int:
     given = vars(arguments)
-    model = FastSlowConfig(**{name: given[name] for name in given.keys() & FastSlowConfig().to_dict().keys()})
+    # the least of the periods, since the default one may exceed --block-size; each model gets its own
+    sizes = {name: given[name] for name in given.keys() & FastSlowConfig().to_dict().keys()}
+    model = FastSlowConfig(**sizes, period=min(arguments.periods))
     training = TrainConfig(**{name: given[name] for name in given.keys() & TrainConfig().to_dict().keys()})
     out = check_writable(arguments.out)
-    cells = check_writable(arguments.cells) if arguments.cells else out / "cells"
+    cells = check_writable(arguments.cells, "--cells") if arguments.cells else out / "cells"
     device = check_device(arguments.device)
 
     def write(so_far: Ablation) -> None:

@@ -194,6 +194,8 @@ def test_a_cell_that_fails_is_named_and_the_rest_goes_on(command, corpus, tmp_pa
         (["--device", "abacus"], "--device abacus: not a device"),
         (["--corpus", "/no/such/text"], "/no/such/text"),
         (["--out", "/dev/null/x"], "--out /dev/null/x: cannot write there"),
+        (["--cells", "/dev/null/x"], "--cells /dev/null/x: cannot write there"),
+        (["--periods", "2,32"], "period = 32 exceeds block_size = 16"),
         (["--scheduler", "tcp://127.0.0.1:1"], "no Dask scheduler answers there"),
     ],
 )
@@ -201,6 +203,21 @@ def test_usage_errors(command, monkeypatch, arguments, message):
     monkeypatch.setattr("verify.cells.CONNECT_TIMEOUT", 0.2)
     code, out, err = command(*arguments)
     assert code == 2 and out == "" and message in err.splitlines()[-1]
+
+
+def test_a_block_below_the_default_period_is_no_error_where_periods_are_given(command):
+    code, out, err = command("--block-size", "4", "--periods", "2", "--seeds", "1", "--rounds", "0", "--jobs", "1",
+                             "--arms", "dense,coupled")  # fmt: skip
+    assert code == 0, err
+    assert "   2 coupled" in out
+
+
+def test_help_states_the_exit_codes():
+    from verify.ablation import parser
+
+    text = " ".join(parser().format_help().split())
+    assert "Exit codes: 0 every cell is trained; 2 usage or input; 3 a cell failed" in text
+    assert "tokens per slow update; default 8" in text
 
 
 def test_help_answers_without_torch():
