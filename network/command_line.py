@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from network.model import FastSlowLM
 
 VIOLATED, USAGE, FAILED, INTERRUPTED = 1, 2, 3, 130
+LARGEST_SEED = 2**63 - 1  # 2 · seed + 1, the largest that anything derives from it, is still one that torch takes
+_WRONG_PATH = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 
 class RunParser(argparse.ArgumentParser):
@@ -39,21 +42,57 @@ class RunParser(argparse.ArgumentParser):
 
 
 def exit_code(command: Callable[[], int], prog: str) -> int:
-    """The exit code of `command`: its own, 2 for a ValueError, 3 for a RuntimeError, 130 for Ctrl-C."""
+    """The exit code of `command`: its own, that of the error it raised (`failure`), or 130 for Ctrl-C; quiet on a
+    closed pipe.
+
+    1 says that a claim is violated: no error may end with it, as one that nobody catches would.
+    """
     try:
         code = command()
         sys.stdout.flush()
         return code
-    except ValueError as error:
-        return _fail(prog, error, USAGE)
-    except RuntimeError as error:
-        return _fail(prog, error, FAILED)
     except KeyboardInterrupt:
         return _fail(prog, "interrupted", INTERRUPTED)
     except BrokenPipeError:
         # The interpreter flushes stdout once more at its end, which must not complain about the closed pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        code, reason = failure(error)
+        return _fail(prog, reason, code)
+
+
+def failure(error: Exception) -> tuple[int, str]:
+    """(exit code, reason) of an error that ends a computation: 2 for a ValueError or a path that cannot be used, 3 for
+    a failure of numbers, memory or disk.
+
+    Anything else is a mistake in the program itself: 3 as well, after its traceback on stderr.
+    """
+    if isinstance(error, ValueError):
+        return USAGE, str(error)
+    if isinstance(error, OSError):
+        code = USAGE if isinstance(error, _WRONG_PATH) else FAILED
+        where = f": {error.filename}" if error.filename is not None else ""
+        return code, f"{error.strerror or error}{where}"
+    if isinstance(error, MemoryError):
+        return FAILED, f"out of memory: {error}" if str(error) else "out of memory"
+    if isinstance(error, ArithmeticError):
+        return FAILED, f"{type(error).__name__}: {error}"
+    if not isinstance(error, RuntimeError):
+        traceback.print_exception(error)
+        return FAILED, f"{type(error).__name__}: {error}"
+    return FAILED, str(error)
+
+
+def seed_number(text: str) -> int:
+    """argparse type: an integer 0 … `LARGEST_SEED`."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer from 0 to 2^63 − 1")
+    return value
 
 
 def load_run(run: Any, device: Any = "cpu") -> FastSlowLM:

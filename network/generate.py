@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from network.command_line import RunParser, exit_code, load_run
+from network.command_line import RunParser, exit_code, load_run, seed_number
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tokens", type=_count, default=256, metavar="N", help="new tokens at most (default 256)")
     parser.add_argument("--temperature", type=_temperature, default=1.0, metavar="X", help="0: most likely; default 1")
     parser.add_argument("--top-k", type=_count, metavar="K", help="sample among the K most likely tokens")
-    parser.add_argument("--seed", type=int, default=0, help="default 0")
+    parser.add_argument("--seed", type=seed_number, default=0, help="of the samples, 0 … 2^63 − 1; default 0")
     parser.add_argument("--json", action="store_true", help="print prompt, text and token ids as JSON")
     options = parser.parse_args(arguments)
     return exit_code(lambda: _generate(options), parser.prog)
@@ -120,8 +120,10 @@ def _generate(options: argparse.Namespace) -> int:
             new.append(int(token))
             if len(new) == options.tokens:
                 break
-    finally:
+    except KeyboardInterrupt:
         _print(options, tokenizer.decode(new), new)
+        raise
+    _print(options, tokenizer.decode(new), new)
     return 0
 
 

@@ -24,11 +24,39 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-from network.command_line import INTERRUPTED, USAGE, exit_code
+from network.command_line import INTERRUPTED, USAGE, exit_code, seed_number
 from network.config import ARMS, GATES, SLOW_ATTENTION, FastSlowConfig
 from network.training_config import DTYPES, TrainConfig
 
 _CHOICES = {"arm": ARMS, "gate": GATES, "slow_attention": SLOW_ATTENTION, "dtype": DTYPES}
+_MEANING = {
+    "block_size": "tokens of a sequence, T",
+    "n_layer": "fast blocks",
+    "n_slow_layer": "slow blocks; dense and local build none",
+    "n_embd": "width of both paths, an even multiple of the heads",
+    "n_head": "attention heads of both paths",
+    "period": "tokens per slow update, P: ε = 1/P",
+    "arm": "the coupling: none, behind a gate held at 0, in full, of another sequence, without slow attention",
+    "gate": "what multiplies the fed-back signal, zero at the start: one number, one per channel, or a matrix",
+    "slow_attention": "full_leaking reads the future, and exists to be measured doing so",
+    "compute_frozen": "compute the slow path of arm frozen, to time it",
+    "tokens": "training tokens of the whole run",
+    "batch_size": "sequences per step, over all processes",
+    "micro_batch": "sequences per backward pass and process, which bounds memory",
+    "learning_rate": "the peak",
+    "warmup": "fraction of the steps over which the rate rises",
+    "final": "fraction of the peak that the rate falls to",
+    "weight_decay": "AdamW's, on matrices alone",
+    "beta1": "AdamW's, of the mean gradient",
+    "beta2": "AdamW's, of the mean squared gradient",
+    "clip": "bound on the 2-norm of the gradient",
+    "seed": "of the initial weights and the order of the data, 0 … 2^63 − 1",
+    "evaluations": "how many, evenly spaced, the last one after the last step",
+    "eval_tokens": "validation tokens read at each evaluation",
+    "checkpoint_every": "steps between checkpoints",
+    "dtype": "of weights and arithmetic; bfloat16 keeps float32 weights",
+    "compile": "torch.compile the model",
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -172,14 +200,21 @@ def _given(options: dict[str, Any], config: Any) -> dict[str, Any]:
 
 def _add_field(group: Any, name: str, default: Any) -> None:
     flag = "--" + name.replace("_", "-")
+    meaning = _MEANING[name]
     if isinstance(default, bool):
-        group.add_argument(flag, action="store_true", default=argparse.SUPPRESS)
+        group.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=meaning)
         return
     kind = int if default is None else type(default)
     choices = _CHOICES.get(name)
     shown = "{" + ",".join(choices) + "}" if choices else kind.__name__
+    usual = "all of a process's" if default is None else default
     group.add_argument(
-        flag, type=kind, choices=choices, metavar=shown, default=argparse.SUPPRESS, help=f"default {default}"
+        flag,
+        type=seed_number if name == "seed" else kind,
+        choices=choices,
+        metavar=shown,
+        default=argparse.SUPPRESS,
+        help=f"{meaning}; default {usual}",
     )
 
 

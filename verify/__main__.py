@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from network.command_line import LARGEST_SEED
 from verify.claim import PROFILES, TAGS, Profile
 from verify.command_line import (
     NUMERICAL,
@@ -178,8 +179,8 @@ def _seeds(text: str) -> list[int]:
         seeds = [int(word) for word in text.replace(",", " ").split()]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of integers such as 0,1,2") from None
-    if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
-        raise argparse.ArgumentTypeError(f"{text!r} must hold different integers >= 0")
+    if not seeds or min(seeds) < 0 or max(seeds) > LARGEST_SEED or len(set(seeds)) != len(seeds):
+        raise argparse.ArgumentTypeError(f"{text!r} must hold different integers >= 0, at most 2^63 − 1")
     return seeds
 
 

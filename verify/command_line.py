@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -18,9 +17,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
+from network import command_line
 from network.atomic import write_atomic
 
 USAGE, NUMERICAL, INTERRUPTED = 2, 3, 130
+MOST_SAMPLES = 2**63 - 1
 
 
 class UsageError(ValueError):
@@ -40,24 +41,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(command: Callable[[], int], prog: str) -> int:
-    """The exit code of `command`: its own, 2 for a ValueError, 3 for a RuntimeError, 130 for Ctrl-C; quiet on a
-    closed pipe."""
-    try:
-        code = command()
-        sys.stdout.flush()
-        return code
-    except ValueError as error:
-        print(f"{prog}: {error}", file=sys.stderr)  # noqa: T201
-        return USAGE
-    except KeyboardInterrupt:
-        print(f"{prog}: interrupted", file=sys.stderr)  # noqa: T201
-        return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the interpreter's own flush is quiet
-        return 0
-    except RuntimeError as error:
-        print(f"{prog}: {error}", file=sys.stderr)  # noqa: T201
-        return NUMERICAL
+    """The exit code of `command`: its own, 2 for bad input, 3 for any other error (`network.command_line.failure`), 130
+    for Ctrl-C; quiet on a closed pipe."""
+    return command_line.exit_code(command, prog)
 
 
 def module_names(package: str, folder: str, *, leave_out: Iterable[str] = ()) -> list[str]:
@@ -86,6 +72,14 @@ def positive_integer(text: str) -> int:
     if len(values) != 1:
         raise argparse.ArgumentTypeError(f"{text!r} must be one integer >= 1")
     return values[0]
+
+
+def sample_size(text: str) -> int:
+    """argparse type: an integer from 1 to 2^63 − 1, the largest that a multinomial draw takes."""
+    value = positive_integer(text)
+    if value > MOST_SAMPLES:
+        raise argparse.ArgumentTypeError(f"{text!r} must be at most 2^63 − 1")
+    return value
 
 
 def positive_number(text: str) -> float:

@@ -64,7 +64,7 @@ def load(file: Path) -> FoundClaim | BrokenClaim:
     """The claim that `file` defines."""
     try:
         claim = getattr(_module(file), "CLAIM", None)
-    except Exception as error:  # whatever a file does wrong is its own ERROR
+    except (Exception, SystemExit) as error:  # whatever a file does wrong is its own ERROR
         return BrokenClaim(file.stem, file, f"importing {file.name} raised {type(error).__name__}: {error}")
     if not isinstance(claim, Claim) or not hasattr(claim, "tag"):
         return BrokenClaim(file.stem, file, f"{file.name} defines no CLAIM of a class of verify.claim")

@@ -10,6 +10,8 @@ bounds the stream, and a fixed point is not to be expected before it is seen.
 
 With several runs that differ in their seed alone, the mean over them stands with Student's 95 % interval. Beside the
 network stands a true generator block under the same measurement, at the periods of the runs (defect_reference.py).
+
+Exit codes: 0 measured; 2 usage or input; 3 a stream that is not finite, or another numerical failure; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from network.command_line import seed_number
 from verify.command_line import Parser, UsageError, check_device, positive_integer, run, strict_json
 
 if TYPE_CHECKING:
@@ -177,7 +180,7 @@ def parser() -> argparse.ArgumentParser:
         "--iterations", type=positive_integer, default=500, help="towards a fixed point; default %(default)s"
     )
     p.add_argument("--corpus", nargs="+", help="where the texts of the runs lie now; default as recorded")
-    p.add_argument("--seed", type=int, default=0, help="of the nulls; default %(default)s")
+    p.add_argument("--seed", type=seed_number, default=0, help="of the nulls, 0 … 2^63 − 1; default %(default)s")
     p.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N; default %(default)s")
     p.add_argument("--json", action="store_true", help="print JSON on stdout instead of tables")
     return p

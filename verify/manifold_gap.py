@@ -4,6 +4,12 @@ For each period P, trajectories of a fast-slow system give pairs (y, x̄); φ_θ
 the gap TV(φ_θ, p_st) is measured and held against the leading term that theory predicts, with nothing fitted. The gap
 of the same fit trained on exact pairs (y, p_st(y)) is the floor under all of it. The claim is that the gap is
 proportional to ε with the predicted constant: slope one, ratio one, each with its interval.
+
+Each system is written under --out as it ends: Ctrl-C keeps those that are finished, and an error in one leaves the
+others alone.
+
+Exit codes: 0 the claim holds; 1 it is VIOLATED; 2 usage or input; 3 numerical failure, or INCONCLUSIVE; 130
+interrupted. With --system all: 1 if it is violated on any system, else the largest of theirs.
 """
 
 from __future__ import annotations
@@ -20,15 +26,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from network.command_line import LARGEST_SEED, VIOLATED, failure, seed_number
 from verify.command_line import (
     Parser,
+    UsageError,
     check_device,
     check_writable,
     module_names,
-    positive_integer,
     positive_integers,
     positive_number,
     run,
+    sample_size,
     strict_json,
     write_whole,
 )
@@ -48,6 +56,7 @@ DEFAULT_PERIODS = tuple(2**k for k in range(1, 17))
 LARGEST_PERIOD = 2**53
 KERNELS = ("exp", "euler")
 SAMPLED = ("jumps",)  # observations whose pairs are frequencies of sampled states
+CONTINUOUS = ("ode",)  # observations without a token clock, hence without its step and kernel
 TRAIN_PAIRS, TEST_POINTS = 3000, 500
 
 
@@ -115,8 +124,9 @@ def measure(
     as phi_theta(period=P) for the φ_θ of that period. theory_system: the system that p_st, prediction and certificate
     are computed from, if not the one that makes the data: a wrong theory held against right data.
 
-    Raises `ValueError` for an unknown name, periods below one, a bad step, a device that is not there, or a generator
-    that is none at a visited y.
+    Raises `ValueError` for an unknown name, periods below one, a bad step, a seed outside 0 … 2^63 − 1, a device that
+    is not there, an option that the observation does not have, or a generator that is none at a visited y. Ctrl-C ends
+    the measurement with the rows there are (`interrupted`), and before the periods begin with `KeyboardInterrupt`.
     """
     from tqdm import tqdm
 
@@ -133,19 +143,16 @@ def measure(
     if phi_theta is not None and not callable(phi_theta):
         raise ValueError(f"phi_theta must be a function y[..., m] -> x[..., n], got {type(phi_theta).__name__}")
     seed, device = check_integer(seed, "seed"), check_device(device)
+    if seed > LARGEST_SEED:
+        raise ValueError(f"seed must be at most 2^63 − 1, got {seed}")
     given = _listed(periods)
     wanted = _clean_periods(given)
     notes = [] if given == wanted else [f"periods were sorted and made unique: {wanted}"]
-    if kernel not in KERNELS:
-        raise ValueError(f"unknown kernel {kernel!r}; there are {', '.join(KERNELS)}")
+    _check_options(observe, fit, step, kernel, samples)
     step = default_step(system, kernel) if step is None else check_positive(step, "step")
-    if samples is not None and observe not in SAMPLED:
-        raise ValueError(f"samples is for sampled states (observe {', '.join(SAMPLED)}); observe is {observe!r}")
     sampling = {} if samples is None else {"samples": samples}
     collect = partial(get_observer(observe), step=step, kernel=kernel, device=device, **sampling)
     fit = ("multinomial" if observe in SAMPLED else "varpro") if fit is None else fit
-    if observe in SAMPLED and fit == "varpro":
-        raise ValueError("fit varpro takes logarithms, which are biased for sampled states: take fit multinomial")
     train_fit = partial(get_fit(fit), seed=seed, device=device)
 
     def phi_at(period: int) -> Fit:
@@ -172,6 +179,12 @@ def measure(
             last_fit, last_test = result, test
     except KeyboardInterrupt:
         interrupted = True
+    limits: list[dict[str, float]] = []
+    try:
+        limits = _step_limit(theory, last_test, step, kernel)
+    except KeyboardInterrupt:  # the rows are there
+        interrupted = True
+        notes.append("interrupted before the limit of small steps was known")
     everywhere = 2 if phi_theta is None else 1
     for note, where in remarks.items():
         notes.append(note if len(where) == everywhere * len(rows) else f"{', '.join(where)}: {note}")
@@ -181,7 +194,7 @@ def measure(
     verdict, reason = judge(
         rows, slope, ratios, floor, rounding, fixed=phi_theta is not None and not _takes_period(phi_theta)
     )
-    if interrupted:
+    if len(rows) < len(wanted):
         verdict, reason = Verdict.INCONCLUSIVE, f"interrupted after {len(rows)} of {len(wanted)} periods; {reason}"
     return ManifoldGap(
         system=system.name,
@@ -197,7 +210,7 @@ def measure(
         floor_tv=floor,
         verdict=verdict,
         reason=reason,
-        step_limit=_step_limit(theory, last_test, step, kernel),
+        step_limit=limits,
         notes=notes,
         provenance=provenance(seed=seed, device=device, train_pairs=TRAIN_PAIRS, test_points=TEST_POINTS),
         interrupted=interrupted,
@@ -239,6 +252,18 @@ def _checked_system(system: Any, name: str) -> FastSlowSystem:
     if not isinstance(system, FastSlowSystem):
         raise ValueError(f"{name} must be a FastSlowSystem or the name of one, got {type(system).__name__}")
     return system
+
+
+def _check_options(observe: str, fit: str | None, step: Any, kernel: str, samples: Any) -> None:
+    """`ValueError` for options that do not go together, on whatever system."""
+    if kernel not in KERNELS:
+        raise ValueError(f"unknown kernel {kernel!r}; there are {', '.join(KERNELS)}")
+    if observe in CONTINUOUS and not (step is None and kernel == "exp"):
+        raise ValueError(f"step and kernel are the token clock's; observe {observe!r} has neither: leave them away")
+    if samples is not None and observe not in SAMPLED:
+        raise ValueError(f"samples is for sampled states (observe {', '.join(SAMPLED)}); observe is {observe!r}")
+    if observe in SAMPLED and fit == "varpro":
+        raise ValueError("fit varpro takes logarithms, which are biased for sampled states: take fit multinomial")
 
 
 def _listed(periods: Any) -> list[Any]:
@@ -293,7 +318,7 @@ def _step_limit(theory: FastSlowSystem, test: Observation | None, step: float, k
 
 def parser() -> Parser:
     """The command line; building it imports neither torch nor any system."""
-    p = Parser(prog="python -m verify.manifold_gap", description=(__doc__ or "").split("\n\n")[1])
+    p = Parser(prog="python -m verify.manifold_gap", description=(__doc__ or "").split("\n\n", 1)[1])
     p.add_argument(
         "--system",
         default=DEFAULT_SYSTEM,
@@ -320,7 +345,7 @@ def parser() -> Parser:
         "--observe",
         choices=module_names("verify", "observe"),
         default="clock",
-        help="where the training pairs come from; default %(default)s",
+        help="where the training pairs come from; default %(default)s. ode has no --step and no --kernel",
     )
     p.add_argument(
         "--fit",
@@ -328,16 +353,19 @@ def parser() -> Parser:
         help="how φ_θ is trained; default varpro, for --observe jumps multinomial",
     )
     p.add_argument(
-        "--samples", type=positive_integer, metavar="N", help="tokens seen at each y, for --observe jumps; default 10^8"
+        "--samples", type=sample_size, metavar="N", help="tokens seen at each y, for --observe jumps; default 10^8"
     )
     p.add_argument(
         "--phi-theta",
         metavar="FILE",
         help="measure this φ_θ instead: .safetensors saved by this tool, or FILE.py:FACTORY returning a function "
-        "y[..., m] -> x[..., n]",
+        "y[..., m] -> x[..., n]. A FACTORY that takes the argument `period` is called with each P, for the φ_θ of that "
+        "period",
     )
     p.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N; default %(default)s")
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument(
+        "--seed", type=seed_number, default=0, help="of the points and the fit, 0 … 2^63 − 1; default %(default)s"
+    )
     p.add_argument(
         "--out",
         type=Path,
@@ -357,22 +385,61 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.system not in (*names, "all") and ".py:" not in arguments.system:
         choices = f"all, FILE.py:FACTORY or one of {', '.join(names)}"
         p.error(f"argument --system: unknown system {arguments.system!r}; choose {choices}")
-    if arguments.seed < 0:
-        p.error(f"argument --seed: must be >= 0, got {arguments.seed}")
     if arguments.phi_theta and arguments.system == "all":
         p.error("argument --phi-theta: a φ_θ belongs to one system; name it with --system")
-    return run(partial(_command, arguments, names), p.prog)
+    return run(partial(_command, arguments, names, p.prog), p.prog)
 
 
-def _command(arguments: Any, names: list[str]) -> int:
+def _command(arguments: Any, names: list[str], prog: str) -> int:
+    _clean_periods(arguments.periods)
+    _check_options(arguments.observe, arguments.fit, arguments.step, arguments.kernel, arguments.samples)
     out = check_writable(arguments.out)
     device = check_device(arguments.device)
     systems = _load_systems(arguments.system, names)
     phi = _load_phi_theta(arguments.phi_theta, systems[0], device) if arguments.phi_theta else None
+    several = arguments.system == "all"
     results: list[ManifoldGap] = []
+    failed: list[int] = []
     interrupted = False
     for system in systems:
-        result = measure(
+        try:
+            result = _measured(arguments, system, phi, device)
+        except KeyboardInterrupt:
+            interrupted = True
+            break
+        except Exception as error:
+            if not several:
+                raise
+            code, reason = failure(error)
+            failed.append(code)
+            print(f"{prog}: {system.name}: {reason}", file=sys.stderr)  # noqa: T201
+            continue
+        interrupted = result.interrupted
+        if result.rows:
+            results.append(result)
+            _write(results, out, as_list=several)
+            if not arguments.json:
+                print(gap_table(result) + "\n")  # noqa: T201
+        if interrupted:
+            break
+    if results:
+        written = _draw(results, out)
+        if arguments.json:
+            print(_json(results, as_list=several))  # noqa: T201
+        else:
+            print(f"figure: {written}")  # noqa: T201
+    if interrupted:
+        raise KeyboardInterrupt
+    code = exit_code(result.verdict for result in results)
+    return code if code == VIOLATED else max([code, *failed])
+
+
+def _measured(arguments: Any, system: FastSlowSystem, phi: Any, device: str) -> ManifoldGap:
+    """`measure` as the command line asks; what a user's own file raises on the way is reported against it."""
+    from verify.user_code import RAISED, raised_in
+
+    try:
+        return measure(
             system,
             arguments.periods,
             seed=arguments.seed,
@@ -385,23 +452,11 @@ def _command(arguments: Any, names: list[str]) -> int:
             phi_theta=phi,
             progress=True,
         )
-        if result.rows:
-            results.append(result)
-            if not arguments.json:
-                print(gap_table(result) + "\n")  # noqa: T201
-        if result.interrupted:
-            interrupted = True
-            break
-    if not results:
-        raise KeyboardInterrupt
-    written = _write(results, out, as_list=arguments.system == "all")
-    if arguments.json:
-        print(_json(results, as_list=arguments.system == "all"))  # noqa: T201
-    else:
-        print(f"figure: {written}")  # noqa: T201
-    if interrupted:
-        raise KeyboardInterrupt
-    return exit_code(result.verdict for result in results)
+    except RAISED as error:
+        for spec in (arguments.system, arguments.phi_theta):
+            if spec and ".py:" in spec and raised_in(spec, error):
+                raise UsageError(f"{spec}: measuring it raised {type(error).__name__}: {error}") from error
+        raise
 
 
 def _load_systems(spec: str, names: list[str]) -> list[FastSlowSystem]:
@@ -434,13 +489,12 @@ def _json(results: list[ManifoldGap], *, as_list: bool) -> str:
     return strict_json([result.as_dict() for result in results]) if as_list else results[0].to_json()
 
 
-def _write(results: list[ManifoldGap], out: Path, *, as_list: bool) -> Path:
-    """Write JSON, CSV, φ_θ and figure under `out`, each whole; the path of the PNG."""
+def _write(results: list[ManifoldGap], out: Path, *, as_list: bool) -> None:
+    """Write JSON, CSV and φ_θ under `out`, each whole."""
     import csv
     import io
 
     from network import PhiTheta
-    from verify.figures import manifold_gap_figure, save_figure
     from verify.phi_theta_file import phi_theta_bytes
 
     write_whole(out / "manifold_gap.json", _json(results, as_list=as_list) + "\n")
@@ -455,6 +509,12 @@ def _write(results: list[ManifoldGap], out: Path, *, as_list: bool) -> Path:
         if isinstance(result.phi_theta, PhiTheta) and result.fit != "given":
             name = f"phi_theta_{result.system}.safetensors" if as_list else "phi_theta.safetensors"
             write_whole(out / name, phi_theta_bytes(result.phi_theta, result.rows[-1].period))
+
+
+def _draw(results: list[ManifoldGap], out: Path) -> Path:
+    """Write the figure under `out`; the path of the PNG."""
+    from verify.figures import manifold_gap_figure, save_figure
+
     return save_figure(manifold_gap_figure(results), out / "manifold_gap")
 
 

@@ -186,10 +186,14 @@ def test_the_command_refuses_in_one_line(run_folder, capsys, tmp_path):
         ([str(run), "--device", "abacus"], "'abacus' is not available here"),
         ([str(tmp_path / "nothing")], "holds no checkpoint"),
     ):
-        assert main(arguments) == 2
-        error = capsys.readouterr().err
-        assert message in error and error.count("\n") == 1
-    for arguments in (["--tokens", "0"], ["--temperature", "nan"], ["--top-k", "0"], ["--temp", "1"], ["--seed", "x"]):
+        for form in ([], ["--json"]):
+            assert main([*arguments, *form]) == 2
+            out, error = capsys.readouterr()
+            assert out == "" and message in error and error.count("\n") == 1
+    for arguments in (
+        *(["--tokens", "0"], ["--temperature", "nan"], ["--top-k", "0"], ["--temp", "1"]),
+        *(["--seed", "x"], ["--seed", "-1"], ["--seed", str(2**63)]),
+    ):
         with pytest.raises(SystemExit) as exit:
             main([str(run), *arguments])
         assert exit.value.code == 2 and capsys.readouterr().err.count("\n") == 1
@@ -214,6 +218,25 @@ def test_interrupted_generation_prints_what_there_is(run_folder, capsys, monkeyp
     monkeypatch.setattr("network.generate.stream", three_then_interrupt)
     assert main([str(run), "--prompt", "x"]) == 130
     assert capsys.readouterr().out == "xabc\n"
+
+
+def test_generation_that_diverges_prints_no_text(run_folder, capsys, monkeypatch):
+    run, _ = run_folder()
+
+    def three_then_diverge(*arguments, **options):
+        yield from (torch.tensor([token]) for token in b"abc")
+        raise RuntimeError("the logits after 3 tokens are not finite")
+
+    monkeypatch.setattr("network.generate.stream", three_then_diverge)
+    for form in ([], ["--json"]):
+        assert main([str(run), "--prompt", "x", *form]) == 3
+        out, err = capsys.readouterr()
+        assert out == "" and "the logits after 3 tokens are not finite" in err
+
+
+def test_the_largest_seed_generates(run_folder, capsys):
+    run, _ = run_folder()
+    assert main([str(run), "--tokens", "5", "--seed", str(2**63 - 1)]) == 0
 
 
 def test_help_and_usage_errors_answer_without_torch():

@@ -3,7 +3,7 @@ import math
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 import network.training as training_module
 from network.checkpoint import load_checkpoint
-from network.config import ARMS
+from network.config import ARMS, FastSlowConfig
 from network.corpus import CorpusError, open_corpus
 from network.data import Batches, load_data, validation_batches
 from network.distributed import Processes, checked_device
@@ -21,7 +21,7 @@ from network.evaluate import evaluate
 from network.model import FastSlowLM
 from network.optimizer import gate_parameters, make_optimizer
 from network.run_log import read_log
-from network.train import main
+from network.train import main, parser
 from network.training import TrainingDiverged, train
 from network.training_config import TrainConfig
 
@@ -377,6 +377,8 @@ def test_bpe_from_the_command_line(command, corpus_folder, tmp_path):
         (["--period", "-1"], "period must be an integer >= 1, got -1"),
         (["--period", "300"], "period = 300 exceeds block_size = 256"),
         (["--arm", "sparse"], "argument --arm: invalid choice: 'sparse'"),
+        (["--seed", "-1"], "argument --seed: '-1' is not an integer from 0 to 2^63 − 1"),
+        (["--seed", str(2**63)], "argument --seed: '9223372036854775808' is not an integer from 0 to 2^63 − 1"),
         (["--tok", "5"], "unrecognized arguments: --tok 5"),
         (["--slow-attention", "full"], "invalid choice"),
         (["--learning-rate", "inf"], "learning_rate must be positive and finite"),
@@ -425,6 +427,21 @@ def test_ctrl_c_saves_and_the_run_goes_on_as_if_nothing_had_been(command, corpus
     assert command("--resume", tmp_path / "run", "--quiet")[0] == 0
     assert command("--corpus", corpus_folder, "--out", tmp_path / "whole", *SMALL)[0] == 0
     assert read_log(tmp_path / "run") == read_log(tmp_path / "whole")
+
+
+def test_the_largest_seed_trains(command, corpus_folder, tmp_path):
+    code, _, err = command("--corpus", corpus_folder, "--out", tmp_path / "run", *SMALL, "--seed", 2**63 - 1)
+    assert (code, err) == (0, "")
+
+
+def test_every_option_is_explained():
+    groups = {group.title: group._group_actions for group in parser()._action_groups}
+    for title in ("options", "model", "training"):
+        for option in groups[title]:
+            explained = (option.help or "").split("default")[0].strip("; ")
+            assert len(explained) > 5 or title == "options", option.option_strings
+    assert len(groups["model"]) + len(groups["training"]) == len(fields(FastSlowConfig)) + len(fields(TrainConfig)) - 1
+    assert "AdamW's, of the mean squared gradient; default 0.99" in parser().format_help()
 
 
 def test_help_answers_without_torch():

@@ -1,6 +1,7 @@
 """`python -m verify.manifold_gap`: exit codes, one-line errors, files, streams. FAULTS 39 to 43, 45 to 48."""
 
 import csv
+import dataclasses
 import json
 import os
 import signal
@@ -13,11 +14,13 @@ import pytest
 
 from verify import manifold_gap
 from verify.manifold_gap import main
+from verify.verdict import Verdict
 
 ROOT = Path(__file__).parents[2]
 FAST = ["--system", "two_state", "--periods", "64,128,256"]
 
 USER_SYSTEM = """
+import sys
 import torch
 from theory import FastSlowSystem, from_rates
 
@@ -51,6 +54,27 @@ def phi_of(period):
 
 def bad_phi():
     return lambda y: torch.cat([y, y], -1)
+
+def nearly_phi():
+    return lambda y: phi()(y) * (1 + 2e-13)
+
+def quits():
+    sys.exit(0)
+
+def phi_quits():
+    return lambda y: sys.exit(0)
+
+def quits_in_g():
+    def slow(x, y):
+        if len(y) != 64:  # not where it is checked at the start
+            sys.exit(0)
+        return x[..., 1:] - y
+    return FastSlowSystem(generator=generator, slow=slow, n_states=2, n_slow=1, low=0.0, high=1.0)
+
+def raises_in_g():
+    def slow(x, y):
+        return {64: x[..., 1:] - y}[len(y)]
+    return FastSlowSystem(generator=generator, slow=slow, n_states=2, n_slow=1, low=0.0, high=1.0)
 """
 
 
@@ -85,7 +109,15 @@ def usage_error(arguments: list[str], capsys) -> str:
         (["--step", "0"], "'0' must be positive and finite"),
         (["--step", "x"], "'x' is not a number"),
         (["--kernel", "rk4"], "invalid choice: 'rk4'"),
-        (["--seed", "-1"], "--seed: must be >= 0"),
+        (["--seed", "-1"], "argument --seed: '-1' is not an integer from 0 to 2^63 − 1"),
+        (["--seed", str(2**63)], "argument --seed: '9223372036854775808' is not an integer from 0 to 2^63 − 1"),
+        (["--samples", "1" + 20 * "0"], "argument --samples: '100000000000000000000' must be at most 2^63 − 1"),
+        (["--samples", "0"], "argument --samples: '0' must hold integers >= 1"),
+        ([*FAST, "--samples", "9"], "samples is for sampled states (observe jumps); observe is 'clock'"),
+        ([*FAST, "--observe", "ode", "--kernel", "euler"], "step and kernel are the token clock's; observe 'ode' has"),
+        ([*FAST, "--observe", "ode", "--step", "0.1"], "step and kernel are the token clock's; observe 'ode' has"),
+        (["--system", "all", "--observe", "ode", "--step", "0.1"], "step and kernel are the token clock's"),
+        (["--system", "all", "--periods", str(2**53 + 1)], "periods must be at most 2^53"),
         (["--phi-theta", "x.safetensors", "--system", "all"], "a φ_θ belongs to one system"),
         ([*FAST, "--device", "abacus"], "--device abacus: not a device"),
         ([*FAST, "--device", "meta"], "--device meta: has no float64"),
@@ -123,6 +155,9 @@ def test_an_out_that_is_not_writable_is_refused_before_anything_is_computed(caps
         ("not_a_system", "returned int, not a theory.FastSlowSystem"),
         ("transposed", "looks transposed"),
         ("wrong_g", "the map g"),
+        ("quits", "calling it raised SystemExit: 0"),
+        ("quits_in_g", "measuring it raised SystemExit: 0"),
+        ("raises_in_g", "measuring it raised KeyError: "),
     ],
 )
 def test_user_code_that_fails_is_named_with_its_file_and_cause(factory, message, user_file, capsys, tmp_path):
@@ -135,6 +170,16 @@ def test_a_user_file_that_does_not_import_is_named(tmp_path, capsys):
     file.write_text("import nothing_of_this_name")
     error = usage_error(["--system", f"{file}:f", "--out", str(tmp_path)], capsys)
     assert "broken.py: importing it raised ModuleNotFoundError" in error
+
+
+def test_a_user_file_that_exits_does_not_decide_the_exit_code(user_file, tmp_path, capsys):
+    file = tmp_path / "exits.py"
+    file.write_text("import sys\nsys.exit(0)")
+    for option in ("--system", "--phi-theta"):
+        error = usage_error([*FAST, option, f"{file}:f", "--out", str(tmp_path)], capsys)
+        assert "exits.py: importing it raised SystemExit: 0" in error
+    error = usage_error([*FAST, "--phi-theta", f"{user_file}:phi_quits", "--out", str(tmp_path)], capsys)
+    assert "mine.py:phi_quits: φ_θ(y) raised SystemExit: 0" in error
 
 
 def test_a_user_system_of_ten_lines_runs_and_writes_whole_files(user_file, tmp_path, capsys):
@@ -184,6 +229,15 @@ def test_a_phi_off_the_simplex_is_refused(user_file, tmp_path, capsys):
     assert "must sum to one over states" in usage_error(arguments, capsys)
 
 
+def test_a_phi_that_the_certificate_would_refuse_is_refused_at_the_start_with_its_file(
+    user_file, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(manifold_gap, "measure", lambda *a, **k: pytest.fail("it computed"))
+    phi = f"{user_file}:nearly_phi"
+    error = usage_error(["--system", f"{user_file}:my_system", "--phi-theta", phi, "--out", str(tmp_path)], capsys)
+    assert "mine.py:nearly_phi: φ_θ(y) must sum to one over states within rounding" in error and "e-13" in error
+
+
 @pytest.mark.parametrize("content", [b"", b"\x80\x04K\x01.", b"not a tensor file at all"])
 def test_a_foreign_or_truncated_phi_file_is_refused_with_its_path(content, tmp_path, capsys):
     file = tmp_path / "phi.safetensors"
@@ -226,6 +280,102 @@ def test_ctrl_c_before_the_first_row_exits_130_quietly(good_calls, tmp_path, cap
     monkeypatch.setattr(clock, "observe", stop)
     assert main([*FAST, "--out", str(tmp_path)]) == 130
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.fixture
+def three_systems(tmp_path, monkeypatch):
+    """`--system all` over three systems, and a function that lets `error` come up before the periods of the second."""
+    from theory import get_system
+
+    systems = [dataclasses.replace(get_system("two_state"), name=name) for name in ("first", "second", "third")]
+    monkeypatch.setattr(manifold_gap, "_load_systems", lambda *arguments: systems)
+    floor = manifold_gap._floor
+
+    def run(error, *arguments):
+        def fails_once(theory, *rest):
+            if theory.name == "second":
+                # what has ended is on the disk before the next one has begun
+                assert measured_systems(tmp_path) == ["first"]
+                raise error
+            return floor(theory, *rest)
+
+        monkeypatch.setattr(manifold_gap, "_floor", fails_once)
+        return main(["--system", "all", "--periods", "64,128,256", "--out", str(tmp_path), *arguments])
+
+    return run
+
+
+def measured_systems(folder):
+    """The systems of the JSON, which are those of the CSV and of the files with a φ_θ."""
+    names = [one["system"] for one in json.loads((folder / "manifold_gap.json").read_text())]
+    rows = csv.DictReader((folder / "manifold_gap.csv").read_text().splitlines())
+    assert sorted({row["system"] for row in rows}) == names
+    assert sorted(file.name for file in folder.glob("phi*")) == [f"phi_theta_{name}.safetensors" for name in names]
+    return names
+
+
+def test_ctrl_c_before_the_periods_of_a_later_system_keeps_the_systems_that_ended(three_systems, tmp_path, capsys):
+    assert three_systems(KeyboardInterrupt(), "--json") == 130
+    out, err = capsys.readouterr()
+    assert measured_systems(tmp_path) == ["first"] == [one["system"] for one in json.loads(out)]
+    assert (tmp_path / "manifold_gap.png").exists() and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "error, code, told",
+    [
+        (ValueError("no such thing"), 2, "second: no such thing\n"),
+        (RuntimeError("no digit is left"), 3, "second: no digit is left\n"),
+        (MemoryError(), 3, "second: out of memory\n"),
+        (KeyError("a mistake"), 3, "second: KeyError: 'a mistake'\n"),
+    ],
+)
+def test_an_error_in_one_system_is_told_and_the_others_run(error, code, told, three_systems, tmp_path, capsys):
+    assert three_systems(error) == code
+    out, err = capsys.readouterr()
+    assert measured_systems(tmp_path) == ["first", "third"] and out.count("verdict: HOLDS") == 2
+    assert f"python -m verify.manifold_gap: {told}" in err
+
+
+def test_a_violated_system_outweighs_another_that_failed(three_systems, monkeypatch):
+    true = manifold_gap.measure
+
+    def violated(system, *arguments, **options):
+        found = true(system, *arguments, **options)
+        return dataclasses.replace(found, verdict=Verdict.VIOLATED) if system.name == "first" else found
+
+    monkeypatch.setattr(manifold_gap, "measure", violated)
+    assert three_systems(RuntimeError("no digit is left")) == 1
+
+
+def test_ctrl_c_after_the_periods_keeps_them_and_their_verdict(tmp_path, capsys, monkeypatch):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(manifold_gap, "_step_limit", stop)
+    assert main([*FAST, "--out", str(tmp_path)]) == 130
+    data = json.loads((tmp_path / "manifold_gap.json").read_text())
+    assert len(data["rows"]) == 3 and data["verdict"] == "HOLDS" and data["interrupted"] and data["step_limit"] == []
+
+
+def test_a_full_disk_is_code_3_and_one_line(tmp_path, capsys, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device", "manifold_gap.json")
+
+    monkeypatch.setattr(manifold_gap, "write_whole", full)
+    assert main([*FAST, "--out", str(tmp_path)]) == 3
+    err = capsys.readouterr().err
+    assert "python -m verify.manifold_gap: No space left on device: manifold_gap.json\n" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("seed, observe", [(2**63 - 1, "clock"), (2**63 - 1, "jumps")])
+def test_the_largest_seed_and_the_most_samples_run(seed, observe, tmp_path):
+    more = ["--samples", str(2**63 - 1)] if observe == "jumps" else []
+    options = ["--observe", observe, "--seed", str(seed), *more, "--out", str(tmp_path)]
+    assert main([*FAST, *options]) in (0, 3)
+    with pytest.raises(ValueError, match="seed must be at most 2\\^63 − 1, got 9223372036854775808"):
+        manifold_gap.measure("two_state", [64], seed=seed + 1)
 
 
 def command(*arguments: str, **options) -> subprocess.Popen:
@@ -284,6 +434,15 @@ def test_help_names_every_built_in_system(capsys):
     assert stop.value.code == 0
     text = capsys.readouterr().out.replace("\n", " ")
     assert all(name in text for name in theory.list_systems())
+
+
+def test_help_states_the_exit_codes_and_that_a_factory_may_take_the_period(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Exit codes: 0 the claim holds; 1 it is VIOLATED; 2 usage or input; 3 numerical failure" in text
+    assert "FACTORY that takes the argument `period`" in text and "default 2,4,…,65536" in text
+    assert "0 … 2^63 − 1; default 0" in text
 
 
 def test_two_runs_into_one_folder_leave_whole_files(tmp_path):

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from network import PhiTheta
+from theory import certificate, get_system
 from verify.command_line import UsageError, check_device
 from verify.phi_theta_file import load_phi_theta, phi_theta_bytes
+from verify.user_code import check_phi_theta
 
 F64 = torch.float64
 
@@ -91,6 +93,34 @@ def test_what_is_no_such_file(tmp_path):
     cut.write_bytes(b"\x10\x00")
     with pytest.raises(UsageError, match="not a whole safetensors file"):
         load_phi_theta(cut, "cpu")
+
+
+@pytest.mark.parametrize("name", ["two_state", "sodium_channel", "double_well"])
+@pytest.mark.parametrize("ulps", [0, 1, 20, 40, 47, 49, 60, 200, 10**4])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_phi_is_accepted_at_the_start_where_the_certificate_accepts_it(name, ulps, sign):
+    """Mass off by so many units of 2^-53; two states may be off by 48."""
+    system = get_system(name)
+    n = system.n_states
+
+    def phi(y):
+        x = torch.full((*y.shape[:-1], n), 1.0 / n, dtype=F64)
+        x[..., 0] += sign * ulps * 2.0**-53
+        return x
+
+    y = system.uniform(8, seed=0)
+
+    def accepts(check):
+        try:
+            check()
+        except ValueError:
+            return False
+        return True
+
+    at_the_start = accepts(lambda: check_phi_theta(phi, system, "mine.py:phi", "cpu"))
+    assert at_the_start == accepts(lambda: certificate(system.A(y), phi(y)))
+    assert at_the_start or ulps
+    assert not at_the_start or ulps < 10**4
 
 
 @pytest.mark.parametrize(

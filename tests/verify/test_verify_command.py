@@ -84,6 +84,24 @@ def test_a_file_dropped_into_a_folder_is_checked_by_the_command(tmp_path):
     assert times_run(tmp_path, "thirds") == 1 and "leaked" not in done.stderr
 
 
+def test_a_claim_that_exits_does_not_decide_the_exit_code(tmp_path):
+    drop(tmp_path, "thirds")
+    (tmp_path / "quits.py").write_text("import sys\nsys.exit(0)")
+    done = run(tmp_path, tmp_path / "out")
+    assert done.returncode == 3, done.stderr
+    claims = {claim["id"]: claim for claim in json.loads(done.stdout)["claims"]}
+    assert claims["thirds"]["verdict"] == "HOLDS" and claims["quits"]["verdict"] == "ERROR"
+    assert claims["quits"]["reason"] == "importing quits.py raised SystemExit: 0"
+
+
+def test_seeds_beyond_what_torch_takes_are_refused(capsys):
+    from verify.__main__ import main
+
+    with pytest.raises(SystemExit) as stop:
+        main(["--seeds", f"0,{2**63}"])
+    assert stop.value.code == 2 and "argument --seeds" in (err := capsys.readouterr().err) and "2^63 − 1" in err
+
+
 def test_a_cluster_that_loses_a_worker_gives_the_json_of_the_local_run(tmp_path):
     pytest.importorskip("distributed", reason="dask.distributed, the extra `cluster`, is not installed")
     for id, body, third in (
