@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
+ROUNDING = 1e-16  # below it a total variation of probabilities is noise
+
 
 def attention_figure(maps: Mapping[str, Tensor], stationary: Mapping[str, Tensor]) -> Figure:
     """Attention maps W[n, n] by name, row i what token i pays, and p_st[n] of A = Wᵀ − I under each."""
@@ -37,8 +39,13 @@ def attention_figure(maps: Mapping[str, Tensor], stationary: Mapping[str, Tensor
     return figure
 
 
-def layers_figure(depth: Tensor, mass: Mapping[str, Tensor], predicted: Mapping[str, Tensor]) -> Figure:
-    """TV to p_st after L layers, `mass[name][k]` at `depth[k]`, and the rate that the map's eigenvalue predicts."""
+def layers_figure(
+    depth: Tensor, mass: Mapping[str, Tensor], predicted: Mapping[str, Tensor], *, through: float
+) -> Figure:
+    """TV to p_st after L layers, `mass[name][k]` at `depth[k]`, and the rate that the map's eigenvalue predicts.
+
+    through: the number of layers at which the prediction is given the measured value.
+    """
     from matplotlib import rc_context
 
     with rc_context(STYLE):
@@ -47,12 +54,19 @@ def layers_figure(depth: Tensor, mass: Mapping[str, Tensor], predicted: Mapping[
         for (colour, marker), (name, values) in zip(SERIES, mass.items(), strict=False):
             panel.plot(depth, values, marker, color=colour, markersize=4.5, label=name)
             panel.plot(depth, predicted[name], color=colour, linestyle="--", linewidth=1.0)
-        panel.plot([], [], color=OKABE_ITO["black"], linestyle="--", linewidth=1.0, label="rate of |λ₂| (dashed)")
+        panel.plot(
+            [],
+            [],
+            color=OKABE_ITO["black"],
+            linestyle="--",
+            linewidth=1.0,
+            label=f"rate |λ₂|, through the point at L = {int(through)}",
+        )
         panel.set_yscale("log")
-        panel.set_ylim(bottom=1e-9)
+        panel.set_ylim(bottom=ROUNDING / 3)
         panel.set_xlabel("number of layers L")
-        panel.set_ylabel("TV(row n of W^L, p_st)")
-        panel.legend(loc="upper right")
+        panel.set_ylabel("TV(last row of W^L, p_st)")
+        panel.legend(loc="lower left")
     return figure
 
 
@@ -66,11 +80,14 @@ def mixing_figure(gap: Mapping[str, Tensor], time: Mapping[str, Tensor], low: fl
         ends = [min(float(g.min()) for g in gap.values()), max(float(g.max()) for g in gap.values())]
         for (colour, marker), name in zip(SERIES, gap, strict=False):
             panel.plot(gap[name], time[name], marker, color=colour, markersize=4, linestyle="none", label=name)
-        for factor, style, label in ((low, "--", f"{low:.2f}/gap (proven)"), (high, ":", f"{high:.2f}/gap")):
+        for factor, style, label in (
+            (low, "--", f"{low:.2f}/gap (proven)"),
+            (high, ":", f"{high:.2f}/gap (largest seen)"),
+        ):
             panel.plot(ends, [factor / end for end in ends], color=OKABE_ITO["black"], linestyle=style, label=label)
         panel.set_xscale("log")
         panel.set_yscale("log")
         panel.set_xlabel("spectral gap of A = Wᵀ − I (per layer)")
-        panel.set_ylabel("mixing time to TV 1/4 (layers)")
+        panel.set_ylabel("mixing time to TV 1/4 (one layer = one unit)")
         panel.legend(loc="upper right")
     return figure

@@ -67,7 +67,7 @@ def metastable_figure(sites: Tensor, exact: Tensor, found: Mapping[str, Tensor])
             left.plot(sites[~positive], p[~positive].abs(), "x", color=colour, markersize=6)
             right.plot(sites, ((p - exact) / exact).abs().clamp(min=LOWEST), marker, **style)
         left.set_ylabel("|p_st| (crosses: negative)")
-        right.set_ylabel("relative error of each entry")
+        right.set_ylabel("relative error of each entry\n(10⁻¹⁷ stands for 0)")
         right.axhline(1.0, color=OKABE_ITO["black"], linestyle="--", linewidth=0.8)
         right.annotate(
             "above: no digit is right", (0.5, 1.0), xycoords=("axes fraction", "data"), xytext=(0, 3),

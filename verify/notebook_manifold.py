@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from verify.manifold_gap import ManifoldGap
 
+BESIDE = 1.15
 SERIES = (
     (OKABE_ITO["blue"], "o"),
     (OKABE_ITO["vermilion"], "^"),
@@ -129,7 +130,10 @@ def error_budget_figure(result: ManifoldGap) -> Figure:
 
 
 def optimisers_figure(results: Sequence[ManifoldGap]) -> Figure:
-    """The gap over ε of several fits of the same data, each with the floor that it cannot pass."""
+    """The gap over ε of several fits of the same data, each with the floor that it cannot pass.
+
+    Fits are set a little apart along ε, by factors of `BESIDE`; open markers are rows that do not enter the slope.
+    """
     from matplotlib import rc_context
 
     with rc_context(STYLE):
@@ -142,9 +146,12 @@ def optimisers_figure(results: Sequence[ManifoldGap]) -> Figure:
             color=OKABE_ITO["black"],
             label="predicted",
         )
-        for (colour, marker), result in zip(SERIES, results, strict=False):
-            eps, gap = [row.epsilon for row in result.rows], [row.gap_tv for row in result.rows]
-            panel.plot(eps, gap, marker, color=colour, markersize=5.5, label=f"{result.fit}: gap")
+        for number, ((colour, marker), result) in enumerate(zip(SERIES, results, strict=False)):
+            beside = BESIDE ** (number - (len(results) - 1) / 2)
+            for face, label in ((colour, f"{result.fit}: gap"), ("none", None)):
+                rows = [row for row in result.rows if row.usable == (face == colour)]
+                xs, gaps = [row.epsilon * beside for row in rows], [row.gap_tv for row in rows]
+                panel.plot(xs, gaps, marker, color=colour, markersize=5.5, markerfacecolor=face, label=label)
             panel.axhline(
                 result.floor_tv,
                 color=colour,
@@ -152,6 +159,8 @@ def optimisers_figure(results: Sequence[ManifoldGap]) -> Figure:
                 linewidth=1.0,
                 label=f"{result.fit}: floor {result.floor_tv:.0e}",
             )
+        style: Any = {"color": OKABE_ITO["black"], "markersize": 5.5, "markerfacecolor": "none"}
+        panel.plot([], [], "o", label="open: not in the fit", **style)
         panel.set_xscale("log")
         panel.set_yscale("log")
         panel.set_xlabel("ε = 1/P (dimensionless)")

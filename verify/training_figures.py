@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +24,17 @@ ARMS = {
     "blind": (OKABE_ITO["purple"], "v"),
     "local": (OKABE_ITO["vermilion"], "^"),
 }
+GREY = "#666666"
+ONE_SEED: Any = {"linewidth": 0.6, "alpha": 0.6}
 FEW = 3  # below so many seeds Student's interval says nothing but that they are few: the seeds are drawn instead
 
 
 def ablation_figure(ablation: Ablation) -> Figure:
     """Paired differences to the baseline (left) and |α| (right): over P where there are several, else along training.
 
-    Along training with fewer than `FEW` seeds, each seed is a thin line in place of the interval.
-    Raises `ValueError` for an ablation without a finished cell.
+    Along training the last point is the final evaluation, which reads more of the validation split than those before
+    it; with fewer than `FEW` seeds, each seed is a thin line in place of the interval. `frozen` is the baseline to the
+    last bit and is not drawn. Raises `ValueError` for an ablation without a finished cell.
     """
     from matplotlib import rc_context
 
@@ -52,10 +56,7 @@ def ablation_figure(ablation: Ablation) -> Figure:
                 panel.set_xlabel("period P (tokens per slow update)")
         else:
             few = len({cell.seed for cell in ablation.cells}) < FEW
-            found = [
-                (row["tokens"] / 1e6, row["arm"], row["difference"], None if few else row["interval"], row["gate"])
-                for row in ablation.paths
-            ]
+            found = _along_training(ablation, intervals=not few)
             width = 0.0 if few else 0.012 * max((x for x, *_ in found), default=1.0)
             _series(left, right, found, arms, beside=lambda x, place: x + width * place)
             for panel in (left, right):
@@ -68,34 +69,48 @@ def ablation_figure(ablation: Ablation) -> Figure:
         if right.lines:
             right.set_yscale("log")
         handles, labels = left.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels) if len(labels) < 6 else 3)
     return figure
 
 
+def _along_training(ablation: Ablation, *, intervals: bool) -> list[tuple[Any, ...]]:
+    """(millions of tokens, arm, difference, interval, gate) along the path, its last point the final evaluation."""
+    final = {row.arm: row for row in ablation.comparisons if row.other == ablation.baseline}
+    last = max((row["tokens"] for row in ablation.paths), default=0)
+    found = []
+    for row in ablation.paths:
+        arm, end = row["arm"], final[row["arm"]]
+        at_end = row["tokens"] == last
+        difference, interval = (end.difference, end.interval) if at_end else (row["difference"], row["interval"])
+        found.append((row["tokens"] / 1e6, arm, difference, interval if intervals else None, row["gate"]))
+    return found
+
+
 def _each_seed(panel: Axes, ablation: Ablation, arms: Sequence[str]) -> None:
-    """A thin line for each seed's own difference along training."""
+    """A thin line for each seed's own difference along training, to its final evaluation."""
     base = {cell.seed: cell for cell in ablation.cells if cell.arm == ablation.baseline}
     for cell in ablation.cells:
         if cell.arm in arms and cell.seed in base:
-            pairs = list(zip(cell.path, base[cell.seed].path, strict=True))
+            other = base[cell.seed]
+            pairs = list(zip(cell.path, other.path, strict=True))
+            along = [one["validation_loss"] - its["validation_loss"] for one, its in pairs[:-1]]
             panel.plot(
                 [one["tokens"] / 1e6 for one, _ in pairs],
-                [one["validation_loss"] - other["validation_loss"] for one, other in pairs],
+                [*along, cell.validation_loss - other.validation_loss][: len(pairs)],
                 color=ARMS[cell.arm][0],
-                linewidth=0.6,
-                alpha=0.6,
+                **ONE_SEED,
             )
+    panel.plot([], [], color=GREY, label="one seed", **ONE_SEED)
 
 
 def _bands(panel: Axes, ablation: Ablation) -> None:
     """The two yardsticks: seed noise of the baseline, and the margin of equivalence."""
-    noises = [row.seed_sd for row in ablation.comparisons if row.arm == row.other and row.seed_sd is not None]
-    if noises:
-        noise = max(noises)
-        panel.axhspan(-noise, noise, color=OKABE_ITO["yellow"], alpha=0.30, lw=0, label="± seed noise of the baseline")
     panel.axhspan(
         -ablation.margin, ablation.margin, color=OKABE_ITO["green"], alpha=0.25, lw=0, label="± margin of equivalence"
     )
+    noises = [row.seed_sd for row in ablation.comparisons if row.arm == row.other and row.seed_sd is not None]
+    for sign, label in ((-1.0, "± seed noise of the baseline"), (1.0, None)) if noises else ():
+        panel.axhline(sign * max(noises), color=GREY, linewidth=1.0, linestyle="--", label=label)
     panel.axhline(0.0, color=OKABE_ITO["black"], linewidth=0.8)
 
 
@@ -113,11 +128,14 @@ def _series(
         place = number - (len(arms) - 1) / 2
         own = [(beside(x, place), d, i, g) for x, a, d, i, g in found if a == arm]
         style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4.5, "linewidth": 1.0}
-        drawn = [(x, d, i or (d, d)) for x, d, i, _ in own if d is not None]
-        if drawn:
-            ends = [[d - low for _, d, (low, _) in drawn], [high - d for _, d, (_, high) in drawn]]
-            xs, middle = [x for x, _, _ in drawn], [d for _, d, _ in drawn]
+        drawn = [(x, d, i) for x, d, i, _ in own if d is not None]
+        xs, middle = [x for x, _, _ in drawn], [d for _, d, _ in drawn]
+        if any(interval for _, _, interval in drawn):
+            known = [(d, i or (math.nan, math.nan)) for _, d, i in drawn]  # no bar where there is no interval
+            ends = [[d - low for d, (low, _) in known], [high - d for d, (_, high) in known]]
             left.errorbar(xs, middle, yerr=ends, capsize=2, label=arm, **style)
+        elif drawn:
+            left.plot(xs, middle, label=arm, **style)
         gates = [(x, g) for x, _, _, g in own if g]
         if gates:
             right.plot([x for x, _ in gates], [g for _, g in gates], **style)

@@ -14,6 +14,7 @@ from verify import notebook_attention, notebook_generator, notebook_manifold, no
 from verify.figures import LOWEST
 from verify.manifold_gap import measure
 from verify.notebook_display import POINTS_PER_INCH, show
+from verify.notebook_manifold import BESIDE
 
 ROOT = Path(__file__).parents[2]
 DEFECT = ROOT / "benchmarks" / "results" / "generator_defect.json"
@@ -73,7 +74,15 @@ def test_optimisers_draws_each_gap_and_its_floor(result):
     check_labels(figure, panels=1)
     (panel,) = figure.axes
     assert line(panel, "predicted")[1] == [row.predicted_tv for row in result.rows]
-    assert line(panel, "other: gap")[0] == [row.epsilon for row in result.rows[1:3]]
+
+    def groups(marker):
+        return [one for one in panel.lines if one.get_marker() == marker and len(one.get_xdata())]
+
+    (first, beside) = (sorted(x for group in drawn for x in group.get_xdata()) for drawn in (groups("o"), groups("^")))
+    assert [x * BESIDE**0.5 for x in first] == pytest.approx(sorted(row.epsilon for row in result.rows))
+    assert [x / BESIDE**0.5 for x in beside] == pytest.approx(sorted(row.epsilon for row in result.rows[1:3]))
+    open_ = [one for one in groups("o") if one.get_markerfacecolor() == "none"]
+    assert sum(len(one.get_xdata()) for one in open_) == sum(not row.usable for row in result.rows) > 0
     assert set(line(panel, "other: floor 1e-03")[1]) == {1e-3}
 
 
@@ -155,7 +164,7 @@ def test_attention_shows_each_map_over_its_stationary_distribution():
 def test_layers_and_mixing_draw_the_data_and_the_lines_that_they_are_held_against():
     depth = torch.arange(1, 5)
     tv = 0.5 ** depth.double()
-    figure = notebook_attention.layers_figure(depth, {"causal": tv}, {"causal": 2 * tv})
+    figure = notebook_attention.layers_figure(depth, {"causal": tv}, {"causal": 2 * tv}, through=3.0)
     check_labels(figure, panels=1)
     assert line(figure.axes[0], "causal")[1] == tv.tolist()
     assert figure.axes[0].lines[1].get_ydata().tolist() == (2 * tv).tolist()
@@ -165,7 +174,7 @@ def test_layers_and_mixing_draw_the_data_and_the_lines_that_they_are_held_agains
     (panel,) = figure.axes
     assert line(panel, "full") == [gap.tolist(), (1 / gap).tolist()]
     assert line(panel, "0.69/gap (proven)")[1] == pytest.approx([6.9, 1.38])
-    assert line(panel, "2.00/gap")[1] == pytest.approx([20.0, 4.0])
+    assert line(panel, "2.00/gap (largest seen)")[1] == pytest.approx([20.0, 4.0])
 
 
 def test_influence_counts_what_is_read_before_it_is_written():
@@ -180,6 +189,17 @@ def test_influence_counts_what_is_read_before_it_is_written():
     assert kind[2, 5] == 2 and kind[5, 2] == 1 and left.images[0].get_array()[2, 5] == 0
 
 
+def test_the_two_seeds_are_those_whose_interval_is_given():
+    from verify.paired import t_interval
+
+    low, high = t_interval([0.3, 0.7])
+    figures = {"channel.distance": [0.5, low, high]}
+    assert notebook_network._seeds({"seeds": [0, 1], "figures": figures}, "channel.distance") == pytest.approx(
+        [0.3, 0.7]
+    )
+    assert notebook_network._seeds({"seeds": [0], "figures": figures}, "channel.distance") == [0.5]
+
+
 def test_defect_shows_the_blocks_at_the_end_of_training_and_true_generators_at_zero():
     study = json.loads(DEFECT.read_text())
     figure = notebook_network.defect_figure(study)
@@ -189,8 +209,13 @@ def test_defect_shows_the_blocks_at_the_end_of_training_and_true_generators_at_z
         bars = {container.get_label(): container for container in panel.containers}
         for coupled, label in ((False, "first block, trained"), (True, "coupled block, trained")):
             own = [n for n in study["networks"] if n["step"] == last and n["coupled"] == coupled]
+            several = [n for n in own if len(n["seeds"]) > 2]
             marks, _, (segments,) = bars[label]
-            assert marks.get_ydata().tolist() == [n["figures"][axis][0] for n in own]
+            assert marks.get_ydata().tolist() == [n["figures"][axis][0] for n in several]
             ends = [segment[:, 1].tolist() for segment in segments.get_segments()]
-            assert ends == [pytest.approx(n["figures"][axis][1:], abs=1e-12) for n in own]
+            assert ends == [pytest.approx(n["figures"][axis][1:], abs=1e-12) for n in several]
+            small = [one for one in panel.lines if one.get_markersize() == 3 and one.get_color() == marks.get_color()]
+            (each,) = (one.get_ydata() for one in small)
+            two = [n for n in own if len(n["seeds"]) == 2]
+            assert each.reshape(-1, 2).mean(1) == pytest.approx([n["figures"][axis][0] for n in two])
         assert max(line(panel, "a true generator block")[1]) < 1e-12
