@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ SIMPLEX_TOLERANCE = 1e-12  # so that a simulation can go on from a state that an
 
 def check_integer(value: Any, name: str, *, least: int = 0) -> int:
     """`value` as an int; `ValueError` that names the argument unless it is an integer >= `least`."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
     return int(value)
 

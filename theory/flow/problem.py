@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from theory.arguments import check_float64, check_simplex
+from theory.arguments import check_float64, check_integer, check_simplex
 from theory.errors import Status
 from theory.fast_slow import FastSlowSystem
 
@@ -83,8 +83,7 @@ def pose(
             raise ValueError(f"{name} must be a number between 0 and 1, got {value!r}")
     if rtol < TIGHTEST_RTOL:
         raise ValueError(f"rtol must be at least {TIGHTEST_RTOL}, float64 resolves no less; got {rtol!r}")
-    if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
-        raise ValueError(f"max_steps must be an integer >= 1, got {max_steps!r}")
+    max_steps = check_integer(max_steps, "max_steps", least=1)
     if not isinstance(time_limit, (int, float)) or not time_limit > 0:
         raise ValueError(f"time_limit must be a positive number of seconds, got {time_limit!r}")
     system.check_at(y0)

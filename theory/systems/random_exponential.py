@@ -16,15 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from theory.arguments import check_integer
 from theory.fast_slow import FastSlowSystem
 from theory.generator import from_rates
 
 
 def system(*, n_states: Any = 6, n_slow: Any = 3, seed: Any = 0) -> FastSlowSystem:
     """The system drawn from `seed`; raises `ValueError` for n_states < 1, n_slow < 1 or a seed that is no integer."""
-    for name, value, least in (("n_states", n_states, 1), ("n_slow", n_slow, 1), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+    n_states = check_integer(n_states, "n_states", least=1)
+    n_slow, seed = check_integer(n_slow, "n_slow", least=1), check_integer(seed, "seed")
     rng = torch.Generator().manual_seed(seed)
     base = torch.randn(n_states, n_states, generator=rng, dtype=torch.float64) + math.log(4.0 / n_states)
     slope = torch.randn(n_slow, n_states, n_states, generator=rng, dtype=torch.float64) / math.sqrt(n_slow)
