@@ -110,17 +110,19 @@ def certificate(A: Any, q: Any) -> Tensor:
     broadcast).
 
     A is taken from its rates alone, as p_st is: its diagonal is checked and completed anew. Where the dtypes of A and q
-    differ, the wider one is taken for both. With B = A − w1ᵀ, M its computed inverse and E = I − MB: q − p = (I − E)⁻¹
-    M A q. Hence, with r = A q and δ the rounding in r, the smaller of ½ τ (‖r‖₁ + ‖δ‖₁) and ½ (‖M r‖₁ + ‖ |M| δ ‖₁),
-    over 1 − ‖E‖₁; τ = max_ij ½‖M(e_i − e_j)‖₁ (Seneta, *Adv. Appl. Probab.* 20 (1988) 228, for the coefficient of
-    ergodicity). Never above the trivial bound ½(‖q‖₁ + 1), which is 1 for a probability vector and is what remains when
-    rounding makes M meaningless.
+    differ, the wider one is taken for both; 1ᵀq = 1 must hold within the rounding of q's own, and what is missing of it
+    is added to the bound. With B = A − w1ᵀ, M its computed inverse and E = I − MB: q − p = (I − E)⁻¹ M A q. Hence, with
+    r = A q and δ the rounding in r, the smaller of ½ τ (‖r‖₁ + ‖δ‖₁) and ½ (‖M r‖₁ + ‖ |M| δ ‖₁), over 1 − ‖E‖₁; τ =
+    max_ij ½‖M(e_i − e_j)‖₁ (Seneta, *Adv. Appl. Probab.* 20 (1988) 228, for the coefficient of ergodicity). Never
+    above the trivial bound ½(‖q‖₁ + 1), which is 1 for a probability vector and is what remains when rounding makes M
+    meaningless.
 
     Raises `GeneratorError` where A is not a generator, `ValueError` where q is not finite or does not sum to one.
     """
     A = as_real_tensor(A)
     check_generator(A)
     q = as_real_tensor(q, "q").to(A.device)
+    given = 0.5 * torch.finfo(q.dtype).eps
     dtype = torch.promote_types(A.dtype, q.dtype)
     A, q = from_rates(A.to(dtype)), q.to(dtype)
     n = A.shape[-1]
@@ -129,8 +131,10 @@ def certificate(A: Any, q: Any) -> Tensor:
     check_broadcast(A=A.shape[:-2], q=q.shape[:-1])
     unit = 0.5 * torch.finfo(A.dtype).eps
     mass_error = (q.sum(-1) - 1).abs()
-    mass_rounding = n * unit * q.abs().sum(-1)
-    bad = ~(torch.isfinite(q).all(-1) & (mass_error <= 16 * mass_rounding + 16 * unit))
+    size = q.abs().sum(-1)
+    mass_rounding = n * unit * size
+    # How far 1ᵀq may miss 1 is a matter of the precision q came in; what it does miss is added to the bound below.
+    bad = ~(torch.isfinite(q).all(-1) & (mass_error <= 16 * given * (n * size + 1)))
     if bool(plain(bad).any()):
         sums = plain(q.sum(-1) - 1)[plain(bad)]
         raise ValueError(f"q must be finite and sum to 1; one of its vectors sums to 1 + {float(sums[0]):.6g}")
@@ -149,7 +153,7 @@ def certificate(A: Any, q: Any) -> Tensor:
     by_vector = (M @ residual[..., None])[..., 0].abs().sum(-1) + (M.abs() @ rounding[..., None])[..., 0].sum(-1)
     # A q is exactly the image of q − p only for 1ᵀq = 1: what is missing of that is added, M w = −p having norm 1.
     bound = 0.5 * (torch.minimum(by_norm, by_vector) / (1 - defect) + mass_error + mass_rounding)
-    trivial = (0.5 * (q.abs().sum(-1) + 1)).expand(bound.shape)
+    trivial = (0.5 * (size + 1)).expand(bound.shape)
     proven = (defect < 1) & torch.isfinite(bound)
     return torch.where(proven, torch.minimum(bound, trivial), trivial)
 

@@ -94,6 +94,21 @@ def test_mixed_dtypes_take_the_wider_one_and_cast_nothing_down():
     assert truth <= bound <= 1.01 * truth
 
 
+def test_a_q_in_float32_is_one_in_its_own_rounding():
+    rng = torch.Generator().manual_seed(0)
+    for seed in range(200):
+        A, p, _ = case(5, seed, 1.0, 0.0)
+        q = torch.randn(5, generator=rng).softmax(-1)
+        assert theory.total_variation(q.double(), p) <= theory.certificate(A, q)
+        near = p.float()
+        missing = float((near.double().sum() - 1).abs())
+        assert max(0.5 * missing, float(theory.total_variation(near.double(), p))) <= theory.certificate(A, near) < 1e-5
+    with pytest.raises(ValueError, match="sum to 1"):
+        theory.certificate(A, near * 1.001)
+    with pytest.raises(ValueError, match="sum to 1"):
+        theory.certificate(A, near.double() * (1 + 1e-9))
+
+
 def test_under_vmap_it_is_the_batched_certificate():
     A = torch.stack([case(4, k, 1.0, 0.0)[0] for k in range(3)])
     q = torch.full((4,), 0.25, dtype=torch.float64)
