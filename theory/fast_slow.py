@@ -11,6 +11,7 @@ detailed balance), so that a test can hold the general algorithms against it.
 
 from __future__ import annotations
 
+import dataclasses
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from torch import Tensor
 from theory.arguments import check_integer, to_tensor
 from theory.errors import FastSlowSystemError, GeneratorError
 from theory.generator import check_generator
+
+ROUNDING = 1e-12  # of the width of the box: a y no further beyond it than this counts as inside
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,6 +54,9 @@ class FastSlowSystem:
     spectral_gap: Callable[[Tensor], Tensor] | None = None
     reversible: bool | None = None
     remarks: str = ""
+    _boxes: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor, Tensor]] = dataclasses.field(
+        default_factory=dict, init=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         for field in ("generator", "slow"):
@@ -86,7 +92,12 @@ class FastSlowSystem:
             )
 
     def A(self, y: Tensor) -> Tensor:
-        """A(y)[..., n, n]; raises `FastSlowSystemError` naming y where shape, dtype or device are not those of y."""
+        """A(y)[..., n, n]; raises `FastSlowSystemError` naming y where shape, dtype or device are not those of y.
+
+        A y beyond the box by rounding alone, which `inside` accepts, is evaluated on the box: A need not be a generator
+        a round-off beyond it.
+        """
+        y = self._without_rounding(y)
         value = self.generator(y)
         expected = (*y.shape[:-1], self.n_states, self.n_states)
         _agrees("generator(y) (the matrix A)", value, expected, y, y)
@@ -125,9 +136,37 @@ class FastSlowSystem:
 
     def inside(self, y: Tensor) -> Tensor:
         """Whether y[..., m] lies in the closed box, up to rounding: bool[...]."""
-        low, high = self.low.to(y), self.high.to(y)
-        slack = 1e-12 * (high - low)
+        low, high, slack = self._box(y)
         return ((y >= low - slack) & (y <= high + slack)).all(-1)
+
+    def held(self, y: Tensor) -> Tensor:
+        """y[..., m] where it lies in the box, else the point of the box next to it: where a method can always evaluate
+        A and g, for its trial steps beyond the box."""
+        low, high, _ = self._box(y)
+        return torch.where(self.inside(y)[..., None], y, y.clamp(low, high))
+
+    def leaves(self, y: Tensor, move: Tensor) -> Tensor:
+        """Whether `move` carries y[..., m] through a face of the box, or onto one up to rounding: bool[...]."""
+        low, high, slack = self._box(y)
+        end = y + move
+        return (((move > 0) & (end >= high - slack)) | ((move < 0) & (end <= low + slack))).any(-1)
+
+    def _without_rounding(self, y: Tensor) -> Tensor:
+        low, high, slack = self._box(y)
+        value = y.detach()
+        edge = value.clamp(low, high)
+        # y − value is zero, and keeps the derivative in y: a clamp has none beyond its limits
+        return torch.where((value - edge).abs() <= slack, edge + (y - value), y)
+
+    def _box(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(low, high, what counts as rounding), each [m], in the dtype and on the device of y."""
+        key = (y.device, y.dtype)
+        if key not in self._boxes:  # moving them to another device waits for it
+            self._boxes[key] = tuple(
+                corner.to(device=y.device, dtype=y.dtype)
+                for corner in (self.low, self.high, ROUNDING * (self.high - self.low))
+            )
+        return self._boxes[key]
 
 
 def _agrees(what: str, value: Any, expected: tuple[int, ...], like: Tensor, y: Tensor) -> None:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from theory.arguments import check_broadcast, check_float64, check_integer, check_positive, check_vectors
-from theory.dormand_prince import dormand_prince_step
+from theory.dormand_prince import Step, dormand_prince_step
 from theory.errors import NumericalError, Status
 from theory.fast_slow import FastSlowSystem
 from theory.jump_process import check_states
@@ -42,7 +42,9 @@ class FastSlowJumps:
     states[..., k], y[..., k, m]: the fast state and the slow one. x[..., k, n]: the law that drives y, None if y is
     driven by the state itself. jumps[...]: how many jumps each path made. occupation[..., n]: fraction of time
     spent in each state. flow_error: the largest sum, over one path, of the estimated local errors of y (and x).
-    status: SUCCESS, or LEFT_DOMAIN where some y was seen outside the system's box; `inside[..., k]` says which, when.
+    status: SUCCESS, or LEFT_DOMAIN where some y left the system's box; `inside[..., k]` says which, when. Such a path
+    ends there, at the time end[...] (t[-1] for the others): y and x are NaN from then on, states keeps the last one,
+    and the occupation is that of the time until then.
     """
 
     t: Tensor
@@ -54,6 +56,7 @@ class FastSlowJumps:
     flow_error: float
     inside: Tensor
     status: Status
+    end: Tensor
 
 
 def sample_fast_slow_jumps(
@@ -79,8 +82,9 @@ def sample_fast_slow_jumps(
     state0 drawn from x0 makes x(t) the law of the state. One seed, one result: random numbers are drawn on the host for
     the whole batch at once, so a path depends on the size of its batch. Cost: about two steps a jump.
 
-    Raises `ValueError` for bad input, naming it; `GeneratorError` where A(y) is none at a start or at a candidate jump;
-    `NumericalError` where y cannot be carried on, a rate passes its bound, or the batch needs more than `max_steps`.
+    Raises `ValueError` for bad input, naming it; `GeneratorError` where A(y) is none at a start or at a candidate jump
+    in the box; `NumericalError` where y cannot be carried on within the box, a rate passes its bound, or the batch
+    needs more than `max_steps`.
     """
     if driven_by not in DRIVERS:
         raise ValueError(f"driven_by must be one of {', '.join(DRIVERS)}; got {driven_by!r}")
@@ -90,11 +94,12 @@ def sample_fast_slow_jumps(
     seed, max_steps = check_integer(seed, "seed"), check_integer(max_steps, "max_steps", least=1)
     start = _check_batch(system, state0, x0, y0, t, eps)
     run = _Run(system, start, driven_by == "mean", rtol, atol, seed)
+    run.left = ~system.inside(run.slow(run.z))
     seen_states, seen_z = [run.state.clone()], [run.z.clone()]
     for target in start.times[1:].tolist():
         run.advance_to(target, max_steps)
         seen_states.append(run.state.clone())
-        seen_z.append(run.z.clone())
+        seen_z.append(torch.where(run.left[:, None], torch.nan, run.z))
     n = system.n_states
     batch, k = start.batch, len(seen_z)
     z = torch.stack(seen_z, -2).reshape((*batch, k, -1))
@@ -106,10 +111,11 @@ def sample_fast_slow_jumps(
         y=y,
         x=z[..., :n] if driven_by == "mean" else None,
         jumps=run.jumps.reshape(batch),
-        occupation=(run.spent / float(start.times[-1] - start.times[0])).reshape((*batch, n)),
+        occupation=run.occupation().reshape((*batch, n)),
         flow_error=float(run.flow_error.max()) if run.flow_error.numel() else 0.0,
         inside=inside,
         status=Status.SUCCESS if bool(inside.all()) else Status.LEFT_DOMAIN,
+        end=run.now.reshape(batch),
     )
 
 
@@ -141,14 +147,22 @@ class _Run:
         self.jumps = torch.zeros_like(self.state)
         self.spent = torch.zeros(count, self.n, dtype=start.y.dtype, device=start.y.device)
         self.flow_error = torch.zeros_like(start.eps)
+        self.left = torch.zeros_like(self.state, dtype=torch.bool)
         self.rounds = 0
 
     def slow(self, z: Tensor) -> Tensor:
         return z[:, -self.system.n_slow :]
 
-    def exit_rate(self, z: Tensor, state: Tensor, eps: Tensor) -> Tensor:
+    def exit_rate(self, z: Tensor, state: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+        """The rate at which each path leaves its state, and the largest rate of A(y)."""
         A = self.system.A(self.slow(z))
-        return -A.diagonal(dim1=-2, dim2=-1).gather(-1, state[:, None])[:, 0] / eps
+        # 0 − A_ii: the rate of a state that is never left is then +0, and the step that it allows is not −inf
+        return (0.0 - A.diagonal(dim1=-2, dim2=-1).gather(-1, state[:, None])[:, 0]) / eps, A.abs().amax((-2, -1)) / eps
+
+    def occupation(self) -> Tensor:
+        """Fraction of its time that each path spent in each state [B, n]; of a path that never moved, its start."""
+        lasted = self.spent.sum(-1, keepdim=True)
+        return torch.where(lasted > 0, self.spent / lasted, self.unit[self.state])
 
     def flow(self, state: Tensor, eps: Tensor) -> Callable[[Tensor], Tensor]:
         """dz/dt: of y alone for the given states, or of (x, y)."""
@@ -163,9 +177,9 @@ class _Run:
         return both
 
     def advance_to(self, target: float, max_steps: int) -> None:
-        """Bring every path to the time `target`."""
+        """Bring every path that stays in the box to the time `target`."""
         while True:
-            active = (self.now < target).nonzero()[:, 0]
+            active = ((self.now < target) & ~self.left).nonzero()[:, 0]
             if not len(active):
                 return
             self.rounds += 1
@@ -180,7 +194,7 @@ class _Run:
     def _round(self, active: Tensor, target: float, draws: Tensor) -> None:
         z, state, eps, now = self.z[active], self.state[active], self.eps[active], self.now[active]
         flow = self.flow(state, eps)
-        rate = self.exit_rate(z, state, eps)
+        rate, largest = self.exit_rate(z, state, eps)
         left = target - now
         # Two waiting times: longer steps would mostly be cut short by a candidate.
         h = torch.minimum(torch.minimum(self.step[active], left), 2.0 / rate)
@@ -188,16 +202,26 @@ class _Run:
         end, error = step.end, step.error
         measure = error / (self.atol + self.rtol * torch.maximum(z.abs().amax(-1), end.abs().amax(-1)))
         middle = step.at(torch.full_like(h, 0.5))
-        rates = torch.stack([rate, self.exit_rate(middle, state, eps), self.exit_rate(end, state, eps)])
+        rates = torch.stack([rate, self.exit_rate(middle, state, eps)[0], self.exit_rate(end, state, eps)[0]])
         # A trial step may overshoot to where g or A makes no sense: that is a step too long, as long as it can shrink.
         sound = torch.isfinite(end).all(-1) & torch.isfinite(rates).all(0) & (rates >= 0).all(0)
         measure = torch.where(sound, measure, torch.inf)
         top = rates.amax(0)
         bend = (rates[1] - 0.5 * (rates[0] + rates[2])).abs()
-        good = (measure <= 1.0) & (bend <= _STRAIGHT * top)
+        # a rate that vanishes is one of rounding in the others, which bends as it likes
+        good = (measure <= 1.0) & (bend <= _STRAIGHT * top + 8.0 * torch.finfo(h.dtype).eps * largest)
         factor = (0.9 * measure.clamp(min=1e-10) ** -0.2).clamp(0.2, 5.0)
         self.step[active] = h * torch.where(good, factor, factor.clamp(max=0.5))
-        stuck = ~good & (h <= 4.0 * torch.finfo(h.dtype).eps * now.abs().clamp(min=abs(target)))
+        scale = now.abs().clamp(min=abs(target))
+        # Beyond the box A and g need not make sense: a path whose steps fail, however short, as it gets there has left.
+        failing = ~sound & (rate >= 0)
+        if bool(failing.any()):
+            eps_machine, y = torch.finfo(h.dtype).eps, self.slow(z)
+            move = h[:, None] * self.slow(flow(z))
+            tiny = (h <= 1e-12 * scale) | (move.abs().amax(-1) <= 4.0 * eps_machine * y.abs().amax(-1))
+            failing &= tiny & self.system.leaves(y, 16.0 * move)
+            self.left[active[failing]] = True
+        stuck = ~good & ~failing & (h <= 4.0 * torch.finfo(h.dtype).eps * scale)
         if bool(stuck.any()):
             where = self.slow(z[stuck])[:1]
             self.system.check_at(where)
@@ -208,15 +232,33 @@ class _Run:
         bound = _MARGIN * top
         waiting = -torch.log1p(-draws[:, 0]) / bound  # inf where the state cannot be left
         candidate = good & (waiting < h)
-        to_end = good & ~candidate
+        last = torch.where(candidate, waiting / h, 1.0)
+        reached = torch.where(candidate[:, None], step.at(last), end)
+        out = good & ~self.system.inside(self.slow(reached))
+        if bool(out.any()):
+            theta = self._exit(step, out.nonzero()[:, 0], last[out])
+            lasted = theta * h[out]
+            self._settle(active[out], state[out], step.at(theta, out), lasted, error[out])
+            self.now[active[out]] = now[out] + lasted
+            self.left[active[out]] = True
+            candidate &= ~out
+        to_end = good & ~candidate & ~out
         new_now, new_z = torch.where(h == left, target, now + h), end
         self._settle(active[to_end], state[to_end], new_z[to_end], h[to_end], error[to_end])
         self.now[active[to_end]] = new_now[to_end]
         if bool(candidate.any()):
             chosen, waiting = active[candidate], waiting[candidate]
-            z_then = step.at(waiting / h[candidate], candidate)
-            self._candidate(chosen, z_then, waiting, bound[candidate], draws[candidate], error[candidate])
+            self._candidate(chosen, reached[candidate], waiting, bound[candidate], draws[candidate], error[candidate])
             self.now[chosen] = now[candidate] + waiting
+
+    def _exit(self, step: Step, rows: Tensor, last: Tensor) -> Tensor:
+        """The part of the step, below last[R], at which y of the chosen rows[R] was still inside, by bisection."""
+        low, high = torch.zeros_like(last), last
+        for _ in range(60):
+            middle = 0.5 * (low + high)
+            inside = self.system.inside(self.slow(step.at(middle, rows)))
+            low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
+        return low
 
     def _candidate(
         self, paths: Tensor, z: Tensor, waiting: Tensor, bound: Tensor, draws: Tensor, error: Tensor

@@ -42,7 +42,9 @@ class TokenBlocks:
 
     y[..., k, m]: the slow state held in block k. mean[..., k, n]: its block mean. x[..., k, n]: the fast state at its
     end.
-    status: SUCCESS, or LEFT_DOMAIN where some y left the system's box; `inside[..., k]` says which and when.
+    status: SUCCESS, or LEFT_DOMAIN where some y left the system's box; `inside[..., k]` says which and when. A
+    trajectory ends with the first y that is outside: that y is given, everything after it is NaN, and so are the mean
+    and the state of its block.
     """
 
     y: Tensor
@@ -62,8 +64,8 @@ def token_clock(
 
     Raises `ValueError` for a period or n_blocks below one, a step that is not positive and finite, an x0 off the
     simplex, a y0 that is not finite, an empty batch, a float dtype other than float64, or (Euler) a step too large for
-    the exit rates at a visited y; `GeneratorError` naming the y at which A(y) is no generator; `NumericalError` with
-    the block and y where g is not finite.
+    the exit rates at a visited y; `GeneratorError` naming the y in the box at which A(y) is no generator;
+    `NumericalError` with the block and y where g is not finite.
     """
     period, n_blocks, step = check_clock(period, n_blocks, step)
     x, y = check_start(system, x0, y0)
@@ -83,26 +85,43 @@ def _run(
     """(y held, block means, ends of blocks), each [count, n_blocks, …], from x[count, n] and y[count, m]."""
     held, means, ends = [], [], []
     for block in range(n_blocks):
-        system.check_at(y)
-        A = system.A(y)
-        try:
-            K = propagator(A, step, euler=euler)
-        except ValueError as error:
-            worst = A.diagonal(dim1=-2, dim2=-1).amin(-1).argmin()
-            raise ValueError(f"{error} (at y = {y[worst].tolist()})") from None
-        mean, x = block_mean(K, x, period)
+        inside = system.inside(y)
         held.append(y)
+        if bool(inside.all()):
+            mean, x, y = _block(system, x, y, block, period, step, euler)
+        else:
+            # Outside its box A(y) need not be a generator: a trajectory that left is carried on as NaN.
+            rows = inside.nonzero()
+            lost = (torch.full_like(x, torch.nan), torch.full_like(x, torch.nan), torch.full_like(y, torch.nan))
+            if len(rows):
+                kept = _block(system, x[inside], y[inside], block, period, step, euler)
+                lost = (nothing.index_put((rows[:, 0],), some) for nothing, some in zip(lost, kept, strict=True))
+            mean, x, y = lost
         means.append(mean)
         ends.append(x)
-        slope = system.g(mean, y)
-        if not bool(torch.isfinite(slope).all()):
-            bad = y[~torch.isfinite(slope).all(-1)][0].tolist()
-            raise NumericalError(
-                f"g(x, y) of system {system.name!r} is not finite in block {block} (slow time {block * step:.6g}), at "
-                f"y = {bad}"
-            )
-        y = y + step * slope
     return torch.stack(held, -2), torch.stack(means, -2), torch.stack(ends, -2)
+
+
+def _block(
+    system: FastSlowSystem, x: Tensor, y: Tensor, block: int, period: int, step: float, euler: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(block mean, state at the end, next y) of one block from x[count, n] with y[count, m] held."""
+    system.check_at(y)
+    A = system.A(y)
+    try:
+        K = propagator(A, step, euler=euler)
+    except ValueError as error:
+        worst = A.diagonal(dim1=-2, dim2=-1).amin(-1).argmin()
+        raise ValueError(f"{error} (at y = {y[worst].tolist()})") from None
+    mean, x = block_mean(K, x, period)
+    slope = system.g(mean, y)
+    if not bool(torch.isfinite(slope).all()):
+        bad = y[~torch.isfinite(slope).all(-1)][0].tolist()
+        raise NumericalError(
+            f"g(x, y) of system {system.name!r} is not finite in block {block} (slow time {block * step:.6g}), at "
+            f"y = {bad}"
+        )
+    return mean, x, y + step * slope
 
 
 def predicted_gap(

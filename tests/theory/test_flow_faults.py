@@ -13,6 +13,7 @@ import theory
 from theory.errors import FastSlowSystemError, GeneratorError, NumericalError, SimulationError, Status
 from theory.flow import list_methods
 from theory.flow.methods import collocation
+from theory.systems import random_exponential
 
 T = [0.0, 0.5, 1.0]
 X0, Y0 = [0.25, 0.75], [0.5]
@@ -108,6 +109,17 @@ def test_time_span(t, message):
 def test_options(kwargs, message):
     with pytest.raises(ValueError, match=message):
         simulate(**kwargs)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8])
+def test_numpy_integers_are_integers(kind):
+    assert simulate(max_steps=kind(200)).status is Status.SUCCESS
+    drawn = random_exponential.system(n_states=kind(3), n_slow=kind(2), seed=kind(1))
+    assert (drawn.n_states, drawn.n_slow) == (3, 2)
+    assert theory.reduced_flow(two_state(), Y0, T, order=kind(1), eps=0.1).status is Status.SUCCESS
+    for call in (lambda: simulate(max_steps=True), lambda: random_exponential.system(n_slow=True)):
+        with pytest.raises(ValueError, match="must be an integer >= 1, got True"):
+            call()
 
 
 def test_batches_that_do_not_agree_and_empty_ones():

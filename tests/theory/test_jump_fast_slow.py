@@ -166,6 +166,19 @@ def test_leaving_the_box_is_a_status_with_the_time():
     assert path.status is Status.LEFT_DOMAIN and path.inside.tolist() == [True, True, False]
 
 
+@pytest.mark.parametrize("driven_by", ["mean", "state"])
+def test_states_that_are_never_left(driven_by):
+    """At the start, on the way, and the only state that there is: A_ii = +0 there."""
+    causal = theory.get_system("attention_causal")
+    y0 = causal.uniform(1, seed=0)[0]
+    path = sample_fast_slow_jumps(causal, [0, 3, 5], y0, [0.0, 50.0], 0.1, seed=0, driven_by=driven_by)
+    assert path.states[:, -1].tolist() == [0, 0, 0] and path.jumps[0] == 0 and (path.jumps[1:] > 0).all()
+    assert path.occupation[0].tolist() == [1.0] + [0.0] * (causal.n_states - 1)
+    one = system(lambda y: torch.zeros(*y.shape, 1, dtype=y.dtype), lambda x, y: -y, n_states=1)
+    path = sample_fast_slow_jumps(one, 0, f64(1.0), 1.0, 0.1, seed=0, driven_by=driven_by)
+    assert path.jumps == 0 and float(path.y[-1]) == pytest.approx(math.exp(-1.0), abs=1e-7)
+
+
 def test_numerical_failures_are_errors_that_name_y():
     def jump_in_rate(y):
         a = torch.where(y[..., 0] > 0.3, 50.0 + 0 * y[..., 0], 1.0)

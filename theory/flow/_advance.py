@@ -15,6 +15,7 @@ from theory.flow._lu import kernel, solve_real
 from theory.flow._newton import add_correction, factor, generator_defect, linear_part, residual
 
 RUNNING, FINISHED, MAX_STEPS, NOT_FINITE, STEP_TOO_SMALL, LEFT_DOMAIN, MASS_DRIFT, NO_GENERATOR = range(8)
+NO_LIMIT = 2**62
 
 
 class State(NamedTuple):
@@ -89,13 +90,45 @@ def predict(state, r, tableau, offset, ratio):
 
 
 @kernel
-def retry(state, r, tableau, factor_, keep):
-    """Repeat the step with a smaller h: predicted from the refused attempt if `keep`, else from the start value."""
+def outside(value, n, control):
+    """Whether the slow part of value[N] has left the box, up to rounding."""
+    for k in range(control.low.shape[0]):
+        slack = 1e-12 * (control.high[k] - control.low[k])
+        if value[n + k] < control.low[k] - slack or value[n + k] > control.high[k] + slack:
+            return True
+    return False
+
+
+@kernel
+def at_face(state, r, n, control):
+    """Whether a refused step can hardly be shorter because it leaves the box, beyond which A and g need not make sense:
+    some node of it lies outside, or y is on a face of the box up to rounding and moves outwards."""
+    for j in range(state.nodes.shape[1]):
+        if outside(state.nodes[r, j], n, control):
+            return True
+    for k in range(control.low.shape[0]):
+        slack = 1e-12 * (control.high[k] - control.low[k])
+        y, slope = state.u[r, n + k], state.slope[r, n + k]
+        if (slope > 0.0 and y >= control.high[k] - slack) or (slope < 0.0 and y <= control.low[k] + slack):
+            return True
+    return False
+
+
+@kernel
+def retry(state, r, n, tableau, control, factor_, keep, most):
+    """Repeat the step with a smaller h: predicted from the refused attempt if `keep`, else from the start value.
+
+    After `most` refusals in a row the trajectory ends, or when the step falls below rounding.
+    """
     state.counts[r, 1] += 1
     state.failures[r] += 1
+    if state.failures[r] > most:
+        state.code[r] = NOT_FINITE
     state.step[r] *= factor_
     if state.step[r] <= 1e-15 * state.time[r] or state.step[r] < 1e-290:
         state.code[r] = STEP_TOO_SMALL
+    if state.code[r] != RUNNING and at_face(state, r, n, control):
+        state.code[r] = LEFT_DOMAIN
     if keep:
         state.points[r, 0] = state.u[r]
         state.points[r, 1:] = state.nodes[r]
@@ -104,16 +137,6 @@ def retry(state, r, tableau, factor_, keep):
         for j in range(state.nodes.shape[1]):
             state.nodes[r, j] = state.u[r]
         state.newton[r] = 0
-
-
-@kernel
-def outside(value, n, control):
-    """Whether the slow part of value[N] has left the box, up to rounding."""
-    for k in range(control.low.shape[0]):
-        slack = 1e-12 * (control.high[k] - control.low[k])
-        if value[n + k] < control.low[k] - slack or value[n + k] > control.high[k] + slack:
-            return True
-    return False
 
 
 @kernel
@@ -155,6 +178,8 @@ def accept(state, r, A, tableau, control, error, tolerance_x):
     h = state.step[r]
     total, size = np.empty(n), np.empty(n)
     for j in range(s):
+        if outside(state.nodes[r, j], n, control):
+            break  # the trajectory ends before this node, and beyond the box A need not be a generator
         if generator_defect(A[j], total, size):
             state.code[r] = NO_GENERATOR
             state.u[r] = state.nodes[r, j]
@@ -226,9 +251,7 @@ def advance(rows, A, g, state, tableau, control):
             for c in range(first, last):
                 scale[c] = 1.0 / (control.atol + control.rtol * largest)
         if not residual(A[q], g[q], U, u, inv_eps, inv_h, a_inverse, R0):
-            retry(state, r, tableau, 0.1, False)
-            if state.failures[r] > 12:
-                state.code[r] = NOT_FINITE
+            retry(state, r, n, tableau, control, 0.1, False, 12)
             continue
         for j in range(s):
             for k in range(m):
@@ -296,14 +319,15 @@ def advance(rows, A, g, state, tableau, control):
             if error <= 1.0:
                 accept(state, r, A[q], tableau, control, error, 1.0 / scale[0])
             else:
-                retry(state, r, tableau, max(0.1, 0.9 * error ** (-1.0 / (s + 1))), True)
+                smaller = max(0.1, 0.9 * error ** (-1.0 / (s + 1)))
+                retry(state, r, n, tableau, control, smaller, True, NO_LIMIT)
         elif (
             not np.isfinite(size)
             or state.newton[r] >= 8
             or (state.newton[r] > 2 and rate > 0.8)
             or (state.newton[r] > 1 and rate > 3.0)
         ):
-            retry(state, r, tableau, 0.3, False)
+            retry(state, r, n, tableau, control, 0.3, False, NO_LIMIT)
 
 
 @kernel

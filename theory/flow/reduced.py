@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,12 +37,15 @@ from theory.stationary import stationary_distribution
 class ReducedTrajectory:
     """y[..., k, m] and x[..., k, n] at the times t[k]; `...` is the batch of y0 and eps.
 
-    `status` is LEFT_DOMAIN if a y of the batch lies outside the system's box at one of the times, SUCCESS otherwise.
+    `status` is LEFT_DOMAIN if some y left the system's box, SUCCESS otherwise. A y that left is NaN from then on, and
+    so is x; a start that lies outside itself, by the shift of the boundary layer, is given. `end[...]` is the last end
+    of a step at which y was inside (the first time for a start outside).
     """
 
     t: Tensor
     x: Tensor
     y: Tensor
+    end: Tensor
     order: int
     status: Status
     stats: Stats
@@ -53,7 +56,7 @@ def reduced_flow(
     y0: Any,
     t: Any,
     *,
-    order: int = 0,
+    order: Any = 0,
     eps: Any = None,
     x0: Any = None,
     rtol: float = 1e-9,
@@ -63,11 +66,11 @@ def reduced_flow(
 
     Order 1 needs eps[...]; x0[..., n], the fast state at t[0], adds the shift by the boundary layer (without it y0 is
     taken as a point on the slow manifold). Order 0 uses neither. Raises `ValueError` for bad input and
-    `NumericalError` where the integration fails; `GeneratorError` where A(y) is not a generator.
+    `NumericalError` where the integration fails; `GeneratorError` where A(y) is not a generator in the box.
     """
     if not isinstance(system, FastSlowSystem):
         raise ValueError(f"system must be a theory.FastSlowSystem, got {type(system).__name__}")
-    if isinstance(order, bool) or not isinstance(order, (int, np.integer)) or order not in (0, 1):
+    if isinstance(order, bool) or not isinstance(order, Integral) or order not in (0, 1):
         raise ValueError(f"order must be 0 or 1, got {order!r}; theory.slow_manifold has the manifold to any order")
     y0 = check_vectors("y0", y0, system.n_slow, f"slow variables of system {system.name!r}")
     rtol, atol = check_positive(rtol, "rtol", below=1.0), check_positive(atol, "atol", below=1.0)
@@ -100,19 +103,26 @@ def reduced_flow(
         def manifold(y: Tensor) -> Tensor:
             return stationary_distribution(system.A(y)) + eps[..., None] * first_order(system, y)
 
-    path = integrate_explicit(lambda y: system.g(manifold(y), y), start, times, rtol=rtol, atol=atol, method="dopri8")
+    def field(y: Tensor) -> Tensor:
+        y = system.held(y)  # beyond the box A need not be a generator; what is computed there is not shown
+        return system.g(manifold(y), y)
+
+    path = integrate_explicit(field, start, times, inside=system.inside, rtol=rtol, atol=atol, method="dopri8")
     y = path.values.movedim(0, -2)
     finite = torch.isfinite(y.detach())
     if not bool(finite.all()):
         first = float(times[int((~finite).movedim(-2, 0).flatten(1).any(1).nonzero()[0])])
         raise NumericalError(f"the reduced flow is not finite at t = {first:.6g}: check g near the last good y")
-    x = torch.stack([manifold(y[..., k, :]) for k in range(len(times))], -2)
-    inside = bool(system.inside(y.detach()).all())
+    x = torch.stack([manifold(system.held(y[..., k, :])) for k in range(len(times))], -2)
+    stayed = (times < path.left[..., None])[..., None]
+    x = torch.where(stayed, x, torch.nan)
+    y = torch.cat([y[..., :1, :], torch.where(stayed, y, torch.nan)[..., 1:, :]], -2)
     return ReducedTrajectory(
         t=times,
         x=x,
         y=y,
-        order=order,
-        status=Status.SUCCESS if inside else Status.LEFT_DOMAIN,
+        end=path.end,
+        order=int(order),
+        status=Status.SUCCESS if bool(stayed.all()) else Status.LEFT_DOMAIN,
         stats=Stats(path.evaluations, path.steps, path.refused, time.perf_counter() - start_clock, "dopri8"),
     )

@@ -38,7 +38,7 @@ def simulate(
     atol: float = 1e-9,
     method: str = "auto",
     throw: bool = True,
-    max_steps: int = 100_000,
+    max_steps: Any = 100_000,
     time_limit: float = math.inf,
 ) -> Trajectory:
     """Trajectories from (x0[..., n], y0[..., m]) at t[0], given at the times t[k], for eps[...]; the batches broadcast.
@@ -49,8 +49,8 @@ def simulate(
     `SimulationError`, which carries the partial result, unless throw=False.
 
     Not differentiable: inputs are detached (`reduced_flow` is). float64 throughout. Raises `ValueError` for bad input,
-    `GeneratorError` where A(y) is not a generator at a y that was visited, `FastSlowSystemError` where A or g return
-    something of the wrong shape.
+    `GeneratorError` where A(y) is not a generator at a y in the box that was visited, `FastSlowSystemError` where A or
+    g return something of the wrong shape.
     """
     problem, batch = pose(system, x0, y0, t, eps, rtol, atol, max_steps, time_limit)
     name = _choose(method, problem)

@@ -26,8 +26,9 @@ class Trajectory:
     """Trajectories of ε dx/dt = A(y) x, dy/dt = g(x, y) at the times t[k]; `...` is the batch.
 
     x[..., k, n] and y[..., k, m] are NaN at the times that a trajectory did not reach; `end[...]` is the time that it
-    did. `status` is SUCCESS if every trajectory reached the last time, otherwise the first other way of ending in the
-    batch; `statuses[...]` holds one per trajectory.
+    did. Where y left the box, that is the last time at which the method saw it inside: on its dense output, or for
+    dopri5 at the end of a step. `status` is SUCCESS if every trajectory reached the last time, otherwise the first
+    other way of ending in the batch; `statuses[...]` holds one per trajectory.
     """
 
     t: Tensor

@@ -36,9 +36,11 @@ def integrate(problem: Problem) -> Solution:
     times = problem.t.to(eps.device)
     with torch.no_grad():
         path = integrate_explicit(
-            lambda u: torch.cat(right_hand_side(system, u[:, :n], u[:, n:], eps), -1),
+            # a trial step may reach beyond the box, where A need not be a generator
+            lambda u: torch.cat(right_hand_side(system, u[:, :n], system.held(u[:, n:]), eps), -1),
             torch.cat([problem.x0, problem.y0], -1),
             times,
+            inside=lambda u: system.inside(u[:, n:]),
             rtol=problem.rtol,
             atol=problem.atol,
             method="dopri5",
@@ -48,22 +50,22 @@ def integrate(problem: Problem) -> Solution:
     b = len(eps)
     statuses, end = [], torch.full((b,), float(times[-1]), dtype=torch.float64)
     for i in range(b):
-        good, status = _judge(problem, values[i])
+        good, status = _judge(problem, values[i], times < path.left[i])
         if good < len(times):
             values[i, good:] = torch.nan
-            end[i] = times[good - 1]
+            end[i] = path.end[i] if status is Status.LEFT_DOMAIN else times[good - 1]
         statuses.append(status)
     reached = torch.isfinite(values).all(-1)
     system.check_at(values[reached][:, n:])  # the right-hand side would hide a column sum that is not zero
     return Solution(values, statuses, end, path.evaluations * b, path.steps * b, path.refused * b)
 
 
-def _judge(problem: Problem, u: torch.Tensor) -> tuple[int, Status]:
+def _judge(problem: Problem, u: torch.Tensor, stayed: torch.Tensor) -> tuple[int, Status]:
     n = problem.x0.shape[1]
     tolerance = 10 * (problem.atol + problem.rtol)
     checks = (
         (torch.isfinite(u).all(-1), Status.NOT_FINITE),
-        (problem.system.inside(u[:, n:]), Status.LEFT_DOMAIN),
+        (stayed, Status.LEFT_DOMAIN),
         (((u[:, :n].sum(-1) - 1).abs() <= 1e-9) & (u[:, :n] >= -tolerance).all(-1), Status.MASS_DRIFT),
     )
     first, how = len(u), Status.SUCCESS

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from theory.errors import Status
+from theory.fast_slow import ROUNDING
 from theory.flow.derivatives import derivatives, jacobian, right_hand_side
 from theory.flow.problem import Problem, Solution
 
@@ -50,17 +51,24 @@ def _one(problem: Problem, i: int, clock: float) -> tuple[np.ndarray, Status, fl
 
     def rhs(_t: float, u: np.ndarray) -> np.ndarray:
         x, y = split(u)
+        y = system.held(y)  # a trial step may reach beyond the box, where A need not be a generator
         with torch.no_grad():
             return torch.cat(right_hand_side(system, x, y, eps), -1)[0].numpy()
 
     def jac(_t: float, u: np.ndarray) -> np.ndarray:
         x, y = split(u)
+        y = system.held(y)
         return jacobian(system.A(y).detach(), x, eps, derivatives(system, x, y))[0].numpy()
 
     start = torch.cat([problem.x0[i], problem.y0[i]]).numpy()
     rows = [start]
     solver = LSODA(rhs, t[0], start, t[-1], rtol=problem.rtol, atol=problem.atol, jac=jac)
     low, high = system.low.numpy(), system.high.numpy()
+    slack = ROUNDING * (high - low)
+
+    def inside(u: np.ndarray) -> bool:
+        return bool((u[n:] >= low - slack).all() and (u[n:] <= high + slack).all())
+
     steps, status, reached = 0, Status.SUCCESS, t[0]
     tolerance = 10 * (problem.atol + problem.rtol)
     while solver.status == "running" and len(rows) < len(t):
@@ -73,7 +81,7 @@ def _one(problem: Problem, i: int, clock: float) -> tuple[np.ndarray, Status, fl
             status = Status.NOT_FINITE
         elif solver.status == "failed":
             status = Status.NOT_FINITE if not np.isfinite(rhs(solver.t, u)).all() else Status.STEP_TOO_SMALL
-        elif (u[n:] < low - 1e-12 * (high - low)).any() or (u[n:] > high + 1e-12 * (high - low)).any():
+        elif not inside(u):
             status = Status.LEFT_DOMAIN
         elif abs(u[:n].sum() - 1) > 1e-9 or u[:n].min() < -tolerance:
             status = Status.MASS_DRIFT
@@ -84,11 +92,22 @@ def _one(problem: Problem, i: int, clock: float) -> tuple[np.ndarray, Status, fl
         if status is Status.NOT_FINITE:
             break
         dense = solver.dense_output()
-        inside = [dense(at) for at in t[len(rows) :] if at <= solver.t]
-        if status is Status.LEFT_DOMAIN:
-            inside = [u for u in inside if (u[n:] >= low).all() and (u[n:] <= high).all()]
-        rows.extend(inside)
+        good, bad = reached, solver.t
+        for at in t[len(rows) :]:
+            if at > solver.t:
+                break
+            seen = dense(at)
+            if not inside(seen):
+                status, bad = Status.LEFT_DOMAIN, at
+                break
+            rows.append(seen)
+            good = max(good, at)
         reached = solver.t
+        if status is Status.LEFT_DOMAIN:
+            for _ in range(60):
+                middle = 0.5 * (good + bad)
+                good, bad = (middle, bad) if inside(dense(middle)) else (good, middle)
+            reached = good
         if status is not Status.SUCCESS:
             break
     if len(rows) == len(t):

@@ -136,19 +136,26 @@ def integrate(problem: Problem) -> Solution:
         failures[rows] = torch.where(good, 0, failures[rows] + 1)
         refused += int((~good).sum())
         passed = rows[good]
-        inside = _write(problem, values, t, passed, u[passed], now[passed], h[good], trial, good)
+        stayed = _write(problem, values, t, passed, u[passed], now[passed], h[good], trial, good)
         u[passed] = trial.end[good]
-        now[passed] = now[passed] + h[good]
+        now[passed] = now[passed] + stayed * h[good]
         taken[passed] += 1
         step[rows] = h * factor
         x = u[rows, :n]
         late = torch.tensor(time.perf_counter() - clock > problem.time_limit, device=device)
         left = torch.zeros(len(rows), dtype=torch.bool, device=device)
-        left[good] = ~inside
+        left[good] = stayed < 1
+        not_finite = (failures[rows] > 12) & ~finite
+        too_small = ~good & (step[rows] <= 1e-15 * now[rows])
+        if bool((not_finite | too_small).any()):
+            # Beyond the box A and g need not make sense: there a trajectory may well get no further than its face.
+            y = u[rows, n:]
+            move = 10.0 * h[:, None] * system.g(x, y)
+            left |= (not_finite | too_small) & system.leaves(y, move)
         ends = (
             (left, Status.LEFT_DOMAIN),
-            ((failures[rows] > 12) & ~finite, Status.NOT_FINITE),
-            (~good & (step[rows] <= 1e-15 * now[rows]), Status.STEP_TOO_SMALL),
+            (not_finite, Status.NOT_FINITE),
+            (too_small, Status.STEP_TOO_SMALL),
             (((x.sum(-1) - 1).abs() > 1e-9) | (x.amin(-1) < -tolerance), Status.MASS_DRIFT),
             (now[rows] >= span * (1 - 4e-16), Status.SUCCESS),
             (taken[rows] >= problem.max_steps, Status.MAX_STEPS),
@@ -214,18 +221,36 @@ def _write(
     trial: _Step,
     good: Tensor,
 ) -> Tensor:
-    """Write the output times of the accepted steps of `rows`; returns which of them stayed inside the box."""
+    """Write the output times of the accepted steps of `rows`; returns the part of each that lies inside the box (1:
+    all)."""
     n = problem.x0.shape[1]
     k, end = trial.stages[good], trial.end[good]
     dense = torch.einsum("dj,bjc->dbc", torch.tensor(_DENSE, dtype=u.dtype, device=u.device), k)
     theta = (t[None, :] - now[:, None]) / h[:, None]
     due = (theta > 0) & (theta <= 1 + 1e-14)
     which, when = due.nonzero(as_tuple=True)
-    s = theta[which, when][:, None].clamp_max(1.0)
-    inner = dense[0, which] + s * (dense[1, which] + s * dense[2, which])
-    at = (1 - s) * u[which] + s * (end[which] + (1 - s) * inner)
+
+    def within(which: Tensor, s: Tensor) -> Tensor:
+        s = s[:, None]
+        inner = dense[0, which] + s * (dense[1, which] + s * dense[2, which])
+        return (1 - s) * u[which] + s * (end[which] + (1 - s) * inner)
+
+    s = theta[which, when].clamp_max(1.0)
+    at = within(which, s)
     inside = problem.system.inside(at[:, n:])
-    values[rows[which[inside]], when[inside]] = at[inside]
-    stayed = problem.system.inside(end[:, n:])
-    left_between = torch.zeros_like(stayed).index_put((which,), ~inside, accumulate=True)
-    return stayed & ~left_between
+    # the first point seen outside, 2 if there is none
+    ends_inside = problem.system.inside(end[:, n:])
+    first = torch.where(ends_inside, 2.0, 1.0).to(h)
+    first = first.scatter_reduce(0, which, torch.where(inside, 2.0, s), "amin")
+    stayed = torch.ones_like(h)
+    gone = (first <= 1).nonzero()[:, 0]
+    if len(gone):
+        low, high = torch.zeros_like(h[gone]), first[gone]
+        for _ in range(60):
+            middle = 0.5 * (low + high)
+            good = problem.system.inside(within(gone, middle)[:, n:])
+            low, high = torch.where(good, middle, low), torch.where(good, high, middle)
+        stayed[gone] = low.clamp_max(1 - torch.finfo(h.dtype).eps)
+    seen = s < first[which]
+    values[rows[which[seen]], when[seen]] = at[seen]
+    return stayed
