@@ -127,13 +127,18 @@ def _block(
 def predicted_gap(
     system: FastSlowSystem, y_before: Any, y: Any, *, period: Any, step: Any, euler: bool = False
 ) -> Tensor:
-    """The leading term [..., n] of x̄ − p_st(y) in a settled block at y[..., m], the block before being at y_before."""
+    """The leading term [..., n] of x̄ − p_st(y) in a settled block at y[..., m], the block before being at y_before.
+
+    Raises `ValueError` for bad numbers and shapes, `GeneratorError` naming the y at which A(y) is no generator.
+    """
     period, _, step = check_clock(period, 1, step)
     y_before, y = (
         check_vectors(name, value, system.n_slow, "slow variables of the system")
         for name, value in (("y_before", y_before), ("y", y))
     )
     check_broadcast(y_before=y_before.shape[:-1], y=y.shape[:-1])
+    for at in (y_before, y):
+        system.check_at(at)
     A = system.A(y)
     K = propagator(A, step, euler=euler)
     p = stationary_distribution(A)

@@ -158,9 +158,12 @@ def test_reduced_flow(start, t, order, eps, layer, rtol):
         *("x0", "y0", "t", "eps", "order", "rtol", "explicit method", "layer"),
     )
     if run is None:
-        assert not (fine and t == [0.0, 0.1] and order == 0 and eps is None and not layer and rtol == 1e-6)
+        plain = isinstance(t, list) and t == [0.0, 0.1] and isinstance(order, int) and order == 0 and eps is None
+        assert not (fine and plain and not layer and rtol == 1e-6)
         return
-    assert ((run.x.sum(-1) - 1).abs() < 1e-9).all() and torch.isfinite(run.y).all()
+    stayed = torch.isfinite(run.x).all(-1)
+    assert bool(stayed.all()) == (run.status is Status.SUCCESS)
+    assert ((run.x[stayed].sum(-1) - 1).abs() < 1e-9).all() and torch.isfinite(run.y[stayed]).all()
     assert torch.allclose(run.y[..., 0, :], torch.as_tensor(y0, dtype=F64).expand_as(run.y[..., 0, :])) or order == 1
 
 
@@ -201,13 +204,15 @@ def test_token_clock(start, period, n_blocks, step, euler):
         *names,
     )
     if run is not None:
-        assert ((run.mean.sum(-1) - 1).abs() < 1e-13).all() and ((run.x.sum(-1) - 1).abs() < 1e-13).all()
-        assert (run.mean >= -1e-12).all() and (run.x >= -1e-12).all()
+        mean, ends = run.mean[run.inside], run.x[run.inside]
+        assert ((mean.sum(-1) - 1).abs() < 1e-13).all() and ((ends.sum(-1) - 1).abs() < 1e-13).all()
+        assert (mean >= -1e-12).all() and (ends >= -1e-12).all()
+        assert run.mean[~run.inside].isnan().all() and run.x[~run.inside].isnan().all()
         assert run.y.shape == (*run.mean.shape[:-1], system.n_slow) and run.y.shape[-2] == n_blocks
         stay = (run.y[..., 1:, :] - run.y[..., :-1, :]) / float(step)
         again = system.g(run.mean, run.y)[..., :-1, :]
         size = again.abs() + run.y[..., 1:, :].abs() / float(step)
-        assert ((stay - again).abs() <= 1e-14 * size).all()
+        assert ((stay - again).abs() <= 1e-14 * size)[run.inside[..., :-1]].all()
     else:
         assert not (
             fine and period in (1, 2, 3) and period is not True and n_blocks == 2 and step == 0.05 and not euler
@@ -215,7 +220,7 @@ def test_token_clock(start, period, n_blocks, step, euler):
     gap = attempt(
         "theory.predicted_gap",
         lambda: predicted_gap(system, y0, y0, period=period, step=step, euler=euler),
-        *("y_before", *names),
+        *("y_before", "y", *names),
     )
     if gap is not None and torch.isfinite(gap).all():
         assert gap.abs().max() < 1e-9 if gap.numel() else True  # p_st does not move

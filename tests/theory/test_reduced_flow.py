@@ -170,3 +170,11 @@ def test_a_flow_that_is_not_finite_is_reported():
     )
     with pytest.raises((NumericalError, GeneratorError)):
         theory.reduced_flow(system, [0.5], T)
+
+
+@pytest.mark.parametrize("name", ["y0", "eps"])
+def test_an_empty_batch_is_refused_by_name(name):
+    sizes = {"y0": (1, 1), "eps": (1,)} | {name: (0, 1)[: 2 if name == "y0" else 1]}
+    y0, eps = (torch.full(sizes[one], 0.5, dtype=torch.float64) for one in ("y0", "eps"))
+    with pytest.raises(ValueError, match=f"{name} holds no"):
+        theory.reduced_flow(theory.get_system("two_state"), y0, [0.0, 0.1], order=1, eps=eps)

@@ -76,6 +76,8 @@ def reduced_flow(
     rtol, atol = check_positive(rtol, "rtol", below=1.0), check_positive(atol, "atol", below=1.0)
     if not bool(torch.isfinite(y0).all()):
         raise ValueError("y0 must be finite")
+    if y0.numel() == 0:
+        raise ValueError(f"y0 holds no trajectory: its shape is {list(y0.shape)}")
     times = check_times(t).to(y0.device)
     start_clock = time.perf_counter()
     if order == 0:
@@ -92,6 +94,8 @@ def reduced_flow(
             raise ValueError("order 1 needs eps")
         eps = check_eps(check_float64("eps", eps), y0)
         start = y0.expand(*check_broadcast(y0=y0.shape[:-1], eps=eps.shape), -1)
+        if start.numel() == 0:
+            raise ValueError(f"eps holds no value: its shape is {list(eps.shape)}")
         system.check_at(start.detach())
         if x0 is not None:
             x0 = check_vectors("x0", x0, system.n_states, f"states of system {system.name!r}")
