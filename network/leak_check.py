@@ -111,7 +111,7 @@ def _with_its_signal(model: FastSlowLM, tokens: Tensor) -> tuple[Tensor, Tensor 
     """The logits of tokens[B, T], and what the slow path feeds back on the way (None: nothing)."""
     if not model.coupled or model.coupling is None:
         return model(tokens), None
-    kept: list[Tensor] = []
+    kept: list[Any] = []
     hook = model.coupling.register_forward_hook(lambda _, __, fed_back: kept.append(fed_back))
     try:
         return model(tokens), kept[0]

@@ -170,7 +170,7 @@ def spectral_gap(A: Any) -> Tensor:
         return torch.full_like(A[..., 0, 0], torch.inf)
     try:
         real = torch.linalg.eigvals(A).real.sort(-1, descending=True).values
-    except torch.linalg.LinAlgError as error:
+    except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
         raise NumericalError(
             f"the eigenvalues of A do not converge, its rates are too far apart; lump the fastest states: {error}"
         ) from None

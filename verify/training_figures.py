@@ -142,48 +142,57 @@ def _series(
 
 
 def pareto_figure(points: Sequence[ParetoPoint]) -> Figure:
-    """Validation loss over step time (left), and what the slow dynamics adds to the local control (right)."""
+    """Validation loss over step time (left), and what the slow dynamics adds to the local control (right).
+
+    Left: the size of a marker is its P; bars are the 95 % intervals of the paired difference to the deepest dense
+    model.
+    """
     from matplotlib import rc_context
 
     with rc_context(STYLE):
-        figure = new_figure(6.8, 3.3)
-        left, right = figure.subplots(1, 2, width_ratios=[1.5, 1.0])
+        figure = new_figure(6.8, 3.9)
+        left, right = figure.subplots(1, 2, width_ratios=[1.6, 1.0])
         dense = sorted((p for p in points if p.arm == "dense"), key=lambda p: p.time.median)
+        baseline = max(dense, key=lambda p: p.fast)
         left.plot(
             [p.time.median for p in dense], [p.loss for p in dense], color=ARMS["dense"][0], linewidth=0.8, zorder=1
         )
-        baseline = max(dense, key=lambda p: p.fast)
         left.axhline(baseline.loss, color=OKABE_ITO["black"], linewidth=0.6, linestyle=":")
         left.axvspan(0.0, TARGET, color=OKABE_ITO["sky"], alpha=0.12, lw=0)
-        for point in points:
-            colour, marker = ARMS[point.arm]
-            shallow = point.arm != "dense" and point.fast < max(p.fast for p in points if p.arm == point.arm)
-            left.plot(
-                point.time.median,
-                point.loss,
-                color=colour,
-                marker=marker,
-                markersize=5.5,
-                markerfacecolor="white" if shallow else colour,
-                linestyle="none",
-                zorder=3,
-            )
-            label = f"{point.fast} layers" if point.arm == "dense" else f"P={point.period}"
+        for point in sorted(points, key=lambda p: -(p.period or 0)):  # small markers on top of large ones
+            colour, x = ARMS[point.arm][0], point.time.median
+            if point.difference is not None and point.difference.interval is not None:
+                ends = [baseline.loss + end for end in point.difference.interval]
+                left.vlines(x, *ends, color=colour, linewidth=0.7, alpha=0.5, zorder=2)
+            left.plot(x, point.loss, ls="none", zorder=3, **_marker(point.arm, point.fast, points, point.period))
+        for point in dense:
             left.annotate(
-                label,
+                f"{point.fast} layers",
                 (point.time.median, point.loss),
-                xytext=(5, 3),
+                xytext=(-6, -3),
                 textcoords="offset points",
-                color=colour,
+                ha="right",
+                va="top",
                 fontsize=7,
             )
         _pareto_legend(left, points)
         times = [p.time.median for p in points]
-        left.set_xlim(min(times) - 0.06, max(times) + 0.12)
-        left.set_xlabel("step time over dense (4 layers)")
+        left.set_xlim(min(times) - 0.12, max(times) + 0.06)
+        left.set_xlabel(f"step time over dense ({baseline.fast} layers)")
         left.set_ylabel("validation loss (nats per token)")
         _remainders(right, points)
     return figure
+
+
+def _marker(arm: str, fast: int, points: Sequence[ParetoPoint], period: int | None = None) -> dict[str, Any]:
+    """Colour and form by arm, open where fewer than most layers are fast, size by period."""
+    colour, form = ARMS[arm]
+    shallow = arm != "dense" and fast < max(p.fast for p in points if p.arm == arm)
+    size = 5.0 if period is None else 1.2 + 1.7 * math.log2(max(period, 2))
+    if shallow:
+        return {"color": colour, "marker": form, "markersize": size, "markerfacecolor": "none"}
+    edge = 0.6  # white, so that neighbours stay apart; what it takes of the marker is added
+    return {"color": colour, "marker": form, "ms": size + 2 * edge, "markeredgecolor": "white", "mew": edge}
 
 
 def _pareto_legend(panel: Axes, points: Sequence[ParetoPoint]) -> None:
@@ -193,17 +202,15 @@ def _pareto_legend(panel: Axes, points: Sequence[ParetoPoint]) -> None:
     handles: list[Any] = []
     shapes = {(p.arm, p.fast, p.slow) for p in points if p.arm != "dense"}
     for arm, fast, slow in sorted(shapes, key=lambda shape: (shape[0], -shape[1])):
-        colour, marker = ARMS[arm]
-        deepest = max(f for a, f, _ in shapes if a == arm)
         name = f"coupled {fast} + {slow}" if arm == "coupled" else f"local {fast}"
-        face = colour if fast == deepest else "white"
-        handles.append(
-            Line2D([], [], color=colour, marker=marker, markersize=5.5, markerfacecolor=face, ls="none", label=name)
-        )
-    colour, marker = ARMS["dense"]
-    handles.append(Line2D([], [], color=colour, marker=marker, markersize=5.5, lw=0.8, label="dense"))
+        handles.append(Line2D([], [], ls="none", label=name, **_marker(arm, fast, points)))
+    handles.append(Line2D([], [], lw=0.8, label="dense", **_marker("dense", 0, points)))
+    grey: dict[str, Any] = {"marker": "o", "color": OKABE_ITO["black"], "ls": "none"}
+    for period in sorted({p.period for p in points if p.period is not None}):
+        sizes = _marker("local", 0, points, period)
+        handles += [Line2D([], [], label=f"P = {period}", **sizes | grey)]
     handles.append(Patch(color=OKABE_ITO["sky"], alpha=0.12, lw=0, label=f"time ≤ {TARGET}"))
-    panel.legend(handles=handles, loc="best", fontsize=7)
+    panel.legend(handles=handles, loc="upper right", fontsize=7, ncols=2)
 
 
 def _remainders(panel: Axes, points: Sequence[ParetoPoint]) -> None:
