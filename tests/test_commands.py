@@ -87,7 +87,9 @@ RULES = {
     "python benchmarks/flow.py": Rule("--help", long=True),
     "python benchmarks/generator_defect.py": Rule(f"{DEFECT} --jobs 1", full=DEFECT),
     "python benchmarks/jumps.py": Rule("--rounds 1 --jumps 20000 --seeds 10", long=True),
-    "python benchmarks/learning_rate.py": Rule("--help", full="--rates 6e-3 --seeds 0"),
+    "python benchmarks/learning_rate.py": Rule(
+        "--help", full="--rates 6e-3 --seeds 0", full_exits=(1,)
+    ),  # a single rate is at the edge of its grid
     "python benchmarks/pareto.py": Rule(PARETO, full=PARETO),
     "python benchmarks/training.py": Rule("--help", full="--seconds 200 --out training.json"),
     "python benchmarks/sparse.py": Rule("--rounds 1 --side 20 --skip-large", long=True),

@@ -350,6 +350,8 @@ TESTS: dict[int, tuple[str, list[str]]] = {
             "verify/test_runner.py::test_ctrl_c_exits_130_and_the_next_run_goes_on",
             "network/test_train.py::test_ctrl_c_saves_and_the_run_goes_on_as_if_nothing_had_been",
             "network/test_generate.py::test_interrupted_generation_prints_what_there_is",
+            "verify/test_manifold_gap_command.py::"
+            "test_ctrl_c_before_the_periods_of_a_later_system_keeps_the_systems_that_ended",
         ],
     ),
     44: (
@@ -360,6 +362,7 @@ TESTS: dict[int, tuple[str, list[str]]] = {
             "verify/test_runner.py::test_exit_codes",
             "verify/test_claim.py::test_a_broken_file_is_broken_alone",
             "verify/test_cells.py::test_a_cell_that_always_kills_its_worker_fails_alone",
+            "verify/test_verify_command.py::test_a_claim_that_exits_does_not_decide_the_exit_code",
         ],
     ),
     45: (
@@ -392,6 +395,7 @@ TESTS: dict[int, tuple[str, list[str]]] = {
         [
             "verify/test_manifold_gap_command.py::test_user_code_that_fails_is_named_with_its_file_and_cause",
             "verify/test_manifold_gap_command.py::test_a_user_file_that_does_not_import_is_named",
+            "verify/test_manifold_gap_command.py::test_a_user_file_that_exits_does_not_decide_the_exit_code",
         ],
     ),
 }

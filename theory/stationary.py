@@ -34,7 +34,7 @@ def stationary_distribution(A: Any) -> Any:
     Integers become float64; float32 stays float32, though the arithmetic is double. A is never changed. Relative error
     of each entry: a few n unit round-offs; entries below the smallest normal number are 0 or subnormal; those of
     transient states are exactly 0. Derivatives are those in the rates A_ij, i != j; the diagonal's is zero. With
-    rates beyond 1e±150, or where p has an entry below the smallest normal number, they leave out what underflows.
+    rates beyond 1e±100, or where p has an entry below the smallest normal number, they leave out what underflows.
 
     Raises `GeneratorError` where A is not a generator (with the entry and the batch element, see `check_generator`);
     `NotUniqueError`, whose `.classes` lists them, where it has two or more recurrent classes; `NumericalError` where a

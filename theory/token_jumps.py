@@ -64,8 +64,10 @@ def token_frequency_covariance(K: Any, p: Any, period: Any) -> Tensor:
         raise ValueError(f"K must be [..., n, n] and p [..., n] of one dtype, got {list(K.shape)} and {list(p.shape)}")
     identity = torch.eye(K.shape[-1], dtype=K.dtype, device=K.device)
     step = K - p[..., :, None]
-    Z, info = torch.linalg.inv_ex(identity - step)
-    if bool((plain(info) != 0).any()):
+    B = identity - step
+    Z, info = torch.linalg.inv_ex(B)
+    defect = (identity - plain(Z) @ plain(B)).abs().sum(-2)
+    if bool((plain(info) != 0).any()) or not bool((defect <= torch.finfo(K.dtype).eps ** (2 / 3)).all()):
         raise NumericalError(
             "I − K + p1ᵀ is singular to working precision: K has more than one closed class, so its frequencies among "
             "many tokens depend on the start; restrict K to one class"

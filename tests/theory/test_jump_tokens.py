@@ -93,7 +93,10 @@ def test_bad_input_is_refused(arguments, message):
         sample_tokens(**(good | arguments))
 
 
-def test_a_kernel_with_two_closed_classes_has_no_covariance():
-    K, p = torch.eye(2, dtype=torch.float64), torch.full((2,), 0.5, dtype=torch.float64)
+@pytest.mark.parametrize(
+    "rows", [[[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.0, 0.5], [0.0, 1.0, 0.0], [0.5, 0.0, 0.5]]]
+)  # of the second the inverse exists in rounding
+def test_a_kernel_with_two_closed_classes_has_no_covariance(rows):
+    K, p = torch.tensor(rows, dtype=torch.float64), torch.full((len(rows),), 1 / len(rows), dtype=torch.float64)
     with pytest.raises(theory.NumericalError, match="more than one closed class"):
         token_frequency_covariance(K, p, 4)
