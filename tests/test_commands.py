@@ -90,6 +90,7 @@ RULES = {
     "python benchmarks/learning_rate.py": Rule(
         "--help", full="--rates 6e-3 --seeds 0", full_exits=(1,)
     ),  # a single rate is at the edge of its grid
+    "python benchmarks/mutation.py": Rule("--help", full=None),  # it takes the tests along, for hours
     "python benchmarks/pareto.py": Rule(PARETO, full=PARETO),
     "python benchmarks/training.py": Rule("--help", full="--seconds 200 --out training.json"),
     "python benchmarks/sparse.py": Rule("--rounds 1 --side 20 --skip-large", long=True),

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor  # pyright: ignore[reportMissingImports, reportMissingModuleSource]
 
 from theory.arguments import check_integer, to_tensor
 from theory.errors import FastSlowSystemError, GeneratorError
@@ -54,7 +55,7 @@ class FastSlowSystem:
     spectral_gap: Callable[[Tensor], Tensor] | None = None
     reversible: bool | None = None
     remarks: str = ""
-    _boxes: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor, Tensor]] = dataclasses.field(
+    _boxes: dict[tuple[torch.device, torch.dtype], tuple[Tensor, ...]] = dataclasses.field(
         default_factory=dict, init=False, repr=False
     )
 
@@ -90,6 +91,8 @@ class FastSlowSystem:
             raise FastSlowSystemError(
                 f"low must lie below high in each slow variable, got {self.low.tolist()} and {self.high.tolist()}"
             )
+        home = (self.low, self.high, ROUNDING * (self.high - self.low))
+        self._boxes[self.low.device, self.low.dtype] = home
 
     def A(self, y: Tensor) -> Tensor:
         """A(y)[..., n, n]; raises `FastSlowSystemError` naming y where shape, dtype or device are not those of y.
@@ -158,15 +161,16 @@ class FastSlowSystem:
         # y − value is zero, and keeps the derivative in y: a clamp has none beyond its limits
         return torch.where((value - edge).abs() <= slack, edge + (y - value), y)
 
-    def _box(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _box(self, y: Tensor) -> tuple[Tensor, ...]:
         """(low, high, what counts as rounding), each [m], in the dtype and on the device of y."""
         key = (y.device, y.dtype)
-        if key not in self._boxes:  # moving them to another device waits for it
-            self._boxes[key] = tuple(
-                corner.to(device=y.device, dtype=y.dtype)
-                for corner in (self.low, self.high, ROUNDING * (self.high - self.low))
-            )
-        return self._boxes[key]
+        box = self._boxes.get(key)
+        if box is None:
+            home = self._boxes[self.low.device, self.low.dtype]
+            box = tuple(corner.to(device=y.device, dtype=y.dtype) for corner in home)
+            if not any(map(is_functorch_wrapped_tensor, box)):  # which would outlive the transform that made them
+                self._boxes[key] = box  # moving them to another device waits for it
+        return box
 
 
 def _agrees(what: str, value: Any, expected: tuple[int, ...], like: Tensor, y: Tensor) -> None:

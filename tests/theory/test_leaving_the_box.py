@@ -121,3 +121,17 @@ def test_a_point_on_the_box_up_to_rounding_has_the_rates_of_the_box():
     assert slope.tolist() == [-1.0]  # and the derivative in y is kept
     inner = here.uniform(9, seed=0)
     assert torch.equal(here.A(inner), here.generator(inner))
+
+
+def test_a_box_first_asked_for_in_a_transform_serves_after_it():
+    """The corners are moved to another dtype there, and must not be kept as tensors of the transform."""
+    system = theory.get_system("two_state")
+    y = torch.tensor([0.25])
+    inner = torch.func.jvp(lambda y: torch.where(system.inside(y), 2.0, 1.0) * y, (y,), (torch.ones(1),))
+    assert inner[1].tolist() == [2.0]
+    assert bool(system.inside(y)) and torch.func.jacrev(system.held)(y).tolist() == [[1.0]]
+    nested = torch.func.jacfwd(torch.func.jacrev(lambda y: system.A(y)[..., 0, 1]))
+    fresh = theory.get_system("two_state")
+    assert torch.equal(
+        nested(y.double()), torch.func.jacfwd(torch.func.jacrev(lambda y: fresh.A(y)[..., 0, 1]))(y.double())
+    )
