@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TESTS = {
     "network/pooling.py": ["network/test_pooling.py"],
     "theory/gth.py": [
+        "theory/test_gth_large.py",
         "theory/test_gth.py",
         "theory/test_stationary.py",
         "theory/test_stationary_infinite.py",
@@ -39,8 +40,13 @@ TESTS = {
     "theory/group_inverse.py": [
         "theory/test_group_inverse.py",
         "theory/test_certificate.py",
+        "fuzz/test_fuzz_group_inverse.py",
     ],
-    "theory/token_clock.py": ["theory/test_token_clock.py", "theory/test_token_clock_batches.py"],
+    "theory/token_clock.py": [
+        "theory/test_token_clock.py",
+        "theory/test_token_clock_batches.py",
+        "theory/test_token_clock_arguments.py",
+    ],
     "verify/convergence.py": ["verify/test_convergence.py", "verify/test_convergence_boundaries.py"],
 }
 COMPARISONS: dict[type, list[type]] = {
