@@ -96,7 +96,13 @@ def measure(
     }
     made_with = provenance(seed=seeds[0], device=device)
     timing = step_time_cell(
-        list(models.values()), batch=training.batch_size, device=device, rounds=rounds, processor=made_with["processor"]
+        list(models.values()),
+        batch=training.batch_size,
+        device=device,
+        rounds=rounds,
+        processor=made_with["processor"],
+        dtype=training.dtype,
+        compile=training.compile,
     )
     settings = {
         "model": {k: v for k, v in model.to_dict().items() if k not in ("arm", "period", "vocab_size")},

@@ -211,9 +211,9 @@ def _command(arguments: Any) -> int:
         tokens = validation_tokens(checkpoint.config["data"], arguments.sequences, length, arguments.corpus)
         defect = measure_defect(model, tokens.to(device), iterations=arguments.iterations, seed=arguments.seed)
         results.append(defect)
-        measured.append(
-            {"run": name, "step": checkpoint.step, "training": checkpoint.config["training"], **asdict(defect)}
-        )
+        texts = {key: checkpoint.config["data"][key] for key in ("sha256", "bpe")}  # wherever they lie
+        training = checkpoint.config["training"]
+        measured.append({"run": name, "step": checkpoint.step, "training": training, "data": texts, **asdict(defect)})
     sizes = sorted({(model.config.period, model.config.n_embd) for _, _, model in opened})
     references = [measure_reference(period, n_states=width, seed=arguments.seed) for period, width in sizes]
     if arguments.json:

@@ -258,6 +258,8 @@ def test_command(runs, capsys, monkeypatch):
     assert main([*arguments, "--json"]) == 0
     content = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert [record["step"] for record in content["runs"]] == [20, 20]
+    texts = [record["data"] for record in content["runs"]]
+    assert texts[0] == texts[1] and set(texts[0]) == {"sha256", "bpe"}
     groups = spread(content["runs"])
     assert len(groups) == 2 and groups[0]["seeds"] == [0, 1]
     mean, low, high = groups[1]["figures"]["channel.distance"]

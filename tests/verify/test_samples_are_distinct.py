@@ -2,6 +2,9 @@
 
 import pytest
 
+from network.config import FastSlowConfig
+from network.training_config import TrainConfig
+from verify.ablation import measure
 from verify.ablation_result import Ablation, TrainedCell
 from verify.defect_table import spread, spread_table
 
@@ -37,3 +40,17 @@ def test_a_difference_counts_its_pairs_and_an_arm_its_seeds():
     assert (dense.seeds, dense.pairs, coupled.seeds, coupled.pairs) == (2, 0, 3, 2)
     head, _, second = found.table().splitlines()[:3]
     assert "pairs" in head and " 3 " in second and " 2 " in second[40:]
+
+
+def test_the_ablation_times_its_steps_as_it_trains(monkeypatch, tmp_path):
+    asked = {}
+
+    def stop(models, **options):
+        asked.update(options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("verify.step_time.step_time_cell", stop)
+    training = TrainConfig(dtype="bfloat16", compile=True)
+    with pytest.raises(KeyboardInterrupt):
+        measure(FastSlowConfig(), training, corpus=["shakespeare"], folder=tmp_path)
+    assert asked["dtype"] == "bfloat16" and asked["compile"] is True
