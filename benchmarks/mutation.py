@@ -3,7 +3,8 @@
 Each mutant changes one place: a comparison, an operator, a connective, a sign, a constant, a condition, a keyword's
 value, or a statement left out. The tests of the file, listed in `TESTS`, are run on it until the first failure. A
 mutant that ends in no failure has survived: either a test is missing, or the mutant is equivalent, and `why` in the
-JSON, written by hand and kept by later runs, says so. Messages of errors are not changed.
+JSON, written by hand and kept by later runs as long as the line of code reads the same, says so. Messages of errors are
+not changed.
 
 mutmut and cosmic-ray start Python anew, and so import torch and load compiled kernels, for each mutant, some five
 seconds of it; here each is a fork of one warm process (POSIX only), in a copy of the tree.
@@ -27,6 +28,8 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
+from verify.provenance import provenance
+
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = {
     "network/pooling.py": ["network/test_pooling.py"],
@@ -38,6 +41,7 @@ TESTS = {
         "theory/test_gth_derivative.py",
     ],
     "theory/group_inverse.py": [
+        "theory/test_group_inverse_arguments.py",
         "theory/test_group_inverse.py",
         "theory/test_certificate.py",
         "fuzz/test_fuzz_group_inverse.py",
@@ -195,13 +199,20 @@ def study(file: str, tests: list[str], trees: list[Path], known: dict[str, Any])
     made = list(mutants(source))
     with ThreadPoolExecutor(len(trees)) as pool:
         survived = list(tqdm(pool.map(survives, [text for _, _, text in made]), file, len(made), file=sys.stderr))
-    reasons = {one["mutant"]: one["why"] for one in known.get("survived", [])}
+    reasons = {(one["code"], one["mutant"]): one["why"] for one in known.get("survived", [])}
+    code = ["", *(line.strip() for line in source.splitlines())]
     left = [
-        {"line": line, "mutant": what, "why": reasons.get(what, "")}
+        {"line": line, "code": code[line], "mutant": what, "why": reasons.get((code[line], what), "")}
         for (line, what, _), alive in zip(made, survived, strict=True)
         if alive
     ]
-    return {"tests": tests, "mutants": len(made), "killed": len(made) - len(left), "survived": left}
+    return {
+        "tests": tests,
+        "mutants": len(made),
+        "killed": len(made) - len(left),
+        "survived": left,
+        "provenance": provenance(seed=0, device="cpu", seconds_per_mutant=limit),
+    }
 
 
 def main() -> int:

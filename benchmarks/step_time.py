@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import sys
 import time
@@ -24,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from network import FastSlowConfig, FastSlowLM
+from verify.provenance import provenance
 
 WIDTH, HEADS, VOCABULARY = 64, 4, 256
 
@@ -151,8 +151,8 @@ def measure(block_size: int, batch: int, layers: int, device: torch.device, roun
     }
 
 
-def main() -> None:
-    """Measure, print a table, write the JSON."""
+def main() -> int:
+    """Measure, print a table, write the JSON; exit code 1 where a target is missed."""
     parser = argparse.ArgumentParser(allow_abbrev=False, description="training-step time of the arms")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rounds", type=int, default=15)
@@ -161,14 +161,16 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/step_time.json"))
     args = parser.parse_args()
+    if args.rounds < 2 or args.inner < 1 or args.layers < 2 or args.threads < 1:
+        parser.error("--rounds and --layers must be at least 2, --inner and --threads at least 1")
     torch.set_num_threads(args.threads)
     device = torch.device(args.device)
     cases = [measure(T, B, args.layers, device, args.rounds, args.inner) for T, B in ((256, 16), (2048, 2))]
     result = {
         "cases": cases,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
-        "threads": args.threads,
-        "torch": torch.__version__,
+        "provenance": provenance(
+            seed=0, device=args.device, threads=args.threads, rounds=args.rounds, steps_per_round=args.inner
+        ),
     }
     for case in cases:
         print(f"T = {case['block_size']}, batch {case['batch']}, {case['layers']} layers, d = {WIDTH}, P = 8")
@@ -177,8 +179,12 @@ def main() -> None:
             target = "" if row["target"] is None else f"   target <= {row['target']}"
             print(f"  {row['model'] + ' / ' + row['over']:40s} {row['median']:.3f} [{low:.3f}, {high:.3f}]{target}")
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result, indent=1) + "\n")
+    args.out.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+    rows = [row for case in cases for row in case["ratios"] if row["target"] is not None]
+    met = all(row["median"] <= row["target"] for row in rows)
+    print("targets met" if met else "a target was missed")
+    return 0 if met else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -86,7 +86,7 @@ RULES = {
     "python docs/generate.py": Rule(),
     "python benchmarks/flow.py": Rule("--help", long=True),
     "python benchmarks/generator_defect.py": Rule(f"{DEFECT} --jobs 1", full=DEFECT),
-    "python benchmarks/jumps.py": Rule("--rounds 1 --jumps 20000 --seeds 10", long=True),
+    "python benchmarks/jumps.py": Rule("--rounds 2 --jumps 20000 --seeds 10", exits=(0, 1), long=True),
     "python benchmarks/learning_rate.py": Rule(
         "--help", full="--rates 6e-3 --seeds 0", full_exits=(1,)
     ),  # a single rate is at the edge of its grid
@@ -95,7 +95,7 @@ RULES = {
     "python benchmarks/training.py": Rule("--help", full="--seconds 200 --out training.json"),
     "python benchmarks/sparse.py": Rule("--rounds 1 --side 20 --skip-large", long=True),
     "python benchmarks/stationary.py": Rule("--rounds 1", long=True),
-    "python benchmarks/step_time.py": Rule("--rounds 1 --inner 1 --layers 2", long=True),
+    "python benchmarks/step_time.py": Rule("--rounds 2 --inner 1 --layers 2", exits=(0, 1), long=True),
     "python -m pytest": Rule(f"-n 0 -q -p no:cacheprovider {LAYERS}", full=None),
     'python -m pytest -n 2 -m "not slow" --cov': Rule(f"--no-cov -n 0 -q -p no:cacheprovider {LAYERS}", full=None),
     "python -m pytest -m slow": Rule(f"--collect-only -q {LAYERS}", exits=(5,), full=None),  # this very run

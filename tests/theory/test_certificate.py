@@ -50,6 +50,32 @@ def test_a_metastable_chain_gets_the_trivial_bound_or_a_true_one():
     assert float(theory.total_variation(p, q)) <= float(theory.certificate(A, q)) <= 1.0
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_on_the_way_to_the_trivial_bound_it_never_falls_below_the_truth(dtype):
+    """As the coupling of two halves goes to nothing the defect of the inverse passes through 1, where a bound that
+    divides by 1 minus it would turn negative."""
+    reach = -torch.log10(torch.tensor(torch.finfo(dtype).eps, dtype=torch.float64))
+    certified = []
+    for exponent in torch.linspace(0.3, 1.3, 101) * reach:
+        R = torch.ones(6, 6, dtype=torch.float64)
+        R[:3, 3:], R[3:, :3] = 10.0**-exponent, 3 * 10.0**-exponent
+        A = theory.from_rates(R.to(dtype))
+        p = theory.stationary_distribution(A)
+        q = torch.full((6,), 1 / 6, dtype=dtype)
+        bound = theory.certificate(A, q)
+        assert theory.total_variation(p, q) <= bound <= 1.0
+        certified.append(float(bound) < 1.0)
+    assert certified[0] and not certified[-1]
+
+
+@given(st.integers(2, 8), st.integers(0, 2**31), st.integers(-60, 60))
+def test_the_unit_of_time_does_not_matter(n, seed, power):
+    """Powers of two change no digit: a bound that mixes rates with pure numbers would."""
+    A, p, q = case(n, seed, 2.0, 0.1)
+    for vector in (p, q):
+        assert torch.equal(theory.certificate(A * 2.0**power, vector), theory.certificate(A, vector))
+
+
 def test_a_chain_too_stiff_to_invert_gets_the_trivial_bound():
     R = torch.tensor([[0.0, 1e-200], [1e-170, 0.0]], dtype=torch.float64)
     big = torch.block_diag(R, R) + 1e-250 * torch.ones(4, 4, dtype=torch.float64)

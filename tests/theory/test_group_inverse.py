@@ -91,6 +91,16 @@ def test_transient_states_are_fine():
     assert torch.allclose(A @ G, G @ A, atol=1e-13)
 
 
+@given(st.integers(3, 12), st.integers(0, 2**31))
+def test_transient_states_need_no_first_passage(n, seed):
+    """Where the inverse by LU is right it is taken: there are no mean first-passage times to a transient state."""
+    R = random_generator(n, seed).clone()
+    R[n // 2 :, : n // 2] = 0.0
+    A = theory.from_rates(R.fill_diagonal_(0.0))
+    G = theory.group_inverse(A)
+    assert torch.allclose(A @ G @ A, A, atol=1e-11 * float(A.abs().max() ** 2 * G.abs().max()))
+
+
 @given(st.integers(2, 9), st.integers(0, 2**31))
 def test_solve_sum_zero_is_the_group_inverse_on_sum_zero_vectors(n, seed):
     A = random_generator(n, seed)

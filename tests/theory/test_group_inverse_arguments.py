@@ -46,3 +46,59 @@ def test_the_certificate_refuses_what_is_no_generator():
     bad[0, 0] -= 1e-6
     with pytest.raises(theory.GeneratorError, match="column 0"):
         theory.certificate(bad, Q)
+
+
+def test_batches_go_beside_one_another():
+    """Five vectors for one generator, and one direction for five: an axis of the batch is never taken for one of A."""
+    batch = torch.stack([V * k for k in range(1, 6)])
+    assert torch.allclose(solve_sum_zero(A, batch)[4], 5 * solve_sum_zero(A, V), rtol=1e-14)
+    bound = theory.certificate(A, Q.expand(2, 3))
+    assert bound.shape == (2,) and float(bound[1]) == pytest.approx(float(theory.certificate(A, Q)), rel=1e-13)
+    assert float(theory.spectral_gap(A[None])) == float(theory.spectral_gap(A)) < torch.inf
+    assert theory.spectral_gap(torch.zeros(2, 1, 1, dtype=F64)).tolist() == [torch.inf] * 2
+
+
+def tilted(n: int, miss: float) -> torch.Tensor:
+    """A direction whose column 0 sums to `miss` roundings, n η of its absolute sum, while row 0 is large."""
+    dA = torch.zeros(n, n, dtype=F64)
+    dA[0, 0], dA[1, 0] = -0.5, 0.5 + miss * n * torch.finfo(F64).eps
+    dA[0, 2], dA[1, 2] = 1e6, -1e6
+    return dA
+
+
+@pytest.mark.parametrize("batch", [(), (1,), (200,)])
+@pytest.mark.parametrize("n", [3, 64])
+def test_a_column_of_a_direction_may_miss_zero_by_its_rounding_and_by_no_more(n, batch):
+    chain = theory.from_rates(torch.ones(n, n, dtype=F64))
+    moved = sensitivity(chain, tilted(n, 3.75).expand(*batch, n, n))
+    assert bool(torch.isfinite(moved).all())
+    with pytest.raises(ValueError, match="columns of dA must sum to zero"):
+        sensitivity(chain, tilted(n, 4.25).expand(*batch, n, n))
+
+
+@pytest.mark.parametrize("spread", [0.0, 8.0])
+@pytest.mark.parametrize("digits", [torch.float64, torch.float32])
+def test_a_q_may_miss_one_by_its_rounding_and_by_no_more(digits, spread):
+    """16 (n‖q‖₁ + 1) half units of q's own precision."""
+    q = torch.tensor([0.25 + spread, 0.25 - spread, 0.5], dtype=digits)
+    unit = torch.finfo(digits).eps
+    most = int(8 * (3 * float(q.abs().sum()) + 1))
+    step = max(1, int(spread))  # what 0.25 + 8 can be moved by
+    for units, fine in ((most - step, True), (most + step, False), (-most + step, True), (-most - step, False)):
+        moved = q.clone()
+        moved[2] += units * unit
+        assert float(moved.double().sum() - 1) == units * unit
+        if fine:
+            assert theory.certificate(A, moved) >= units * unit / 2
+        else:
+            with pytest.raises(ValueError, match=rf"sums to 1 \+ {units * unit:.6g}"):
+                theory.certificate(A, moved)
+
+
+def test_eigenvalues_that_do_not_converge_are_an_error_of_the_theory(monkeypatch):
+    def fails(_):
+        raise torch.linalg.LinAlgError("too many iterations")
+
+    monkeypatch.setattr(torch.linalg, "eigvals", fails)
+    with pytest.raises(theory.NumericalError, match="do not converge.*too many iterations"):
+        theory.spectral_gap(A)
