@@ -100,5 +100,5 @@ def test_eigenvalues_that_do_not_converge_are_an_error_of_the_theory(monkeypatch
         raise torch.linalg.LinAlgError("too many iterations")
 
     monkeypatch.setattr(torch.linalg, "eigvals", fails)
-    with pytest.raises(theory.NumericalError, match="do not converge.*too many iterations"):
+    with pytest.raises(theory.NumericalError, match=r"do not converge.*too many iterations"):
         theory.spectral_gap(A)
