@@ -15,33 +15,25 @@ interrupted. With --system all: 1 if it is violated on any system, else the larg
 from __future__ import annotations
 
 import dataclasses
-import inspect
-import math
-import operator
 import statistics
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from network.command_line import LARGEST_SEED, VIOLATED, failure, seed_number
-from verify.command_line import (
-    Parser,
-    UsageError,
-    check_device,
-    check_writable,
-    module_names,
-    positive_integers,
-    positive_number,
-    run,
-    sample_size,
-    strict_json,
-    write_whole,
+from network.command_line import LARGEST_SEED
+from verify.command_line import check_device, strict_json
+from verify.manifold_gap_arguments import (
+    DEFAULT_PERIODS,
+    SAMPLED,
+    check_options,
+    checked_system,
+    clean_periods,
+    listed,
+    takes_period,
 )
-from verify.tables import gap_table
-from verify.verdict import Verdict, exit_code
+from verify.verdict import Verdict
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,12 +43,6 @@ if TYPE_CHECKING:
     from verify.fits import Fit
     from verify.observe import Observation
 
-DEFAULT_SYSTEM = "driven_cycle"
-DEFAULT_PERIODS = tuple(2**k for k in range(1, 17))
-LARGEST_PERIOD = 2**53
-KERNELS = ("exp", "euler")
-SAMPLED = ("jumps",)  # observations whose pairs are frequencies of sampled states
-CONTINUOUS = ("ode",)  # observations without a token clock, hence without its step and kernel
 TRAIN_PAIRS, TEST_POINTS = 3000, 500
 
 
@@ -138,17 +124,17 @@ def measure(
     from verify.observe.clock import default_step
     from verify.provenance import provenance
 
-    system = _checked_system(system, "system")
-    theory = system if theory_system is None else _checked_system(theory_system, "theory_system")
+    system = checked_system(system, "system")
+    theory = system if theory_system is None else checked_system(theory_system, "theory_system")
     if phi_theta is not None and not callable(phi_theta):
         raise ValueError(f"phi_theta must be a function y[..., m] -> x[..., n], got {type(phi_theta).__name__}")
     seed, device = check_integer(seed, "seed"), check_device(device)
     if seed > LARGEST_SEED:
         raise ValueError(f"seed must be at most 2^63 − 1, got {seed}")
-    given = _listed(periods)
-    wanted = _clean_periods(given)
+    given = listed(periods)
+    wanted = clean_periods(given)
     notes = [] if given == wanted else [f"periods were sorted and made unique: {wanted}"]
-    _check_options(observe, fit, step, kernel, samples)
+    check_options(observe, fit, step, kernel, samples)
     step = default_step(system, kernel) if step is None else check_positive(step, "step")
     sampling = {} if samples is None else {"samples": samples}
     collect = partial(get_observer(observe), step=step, kernel=kernel, device=device, **sampling)
@@ -160,7 +146,7 @@ def measure(
             train = collect(system, period, count=TRAIN_PAIRS, seed=2 * seed)
             _remember(remarks, train, f"P = {period} training")
             return train_fit(train.y, train.x)
-        given = phi_theta(period=period) if _takes_period(phi_theta) else phi_theta
+        given = phi_theta(period=period) if takes_period(phi_theta) else phi_theta
         return Fit(given, True, "φ_θ was given, not fitted")
 
     remarks: dict[str, list[str]] = {}
@@ -192,7 +178,7 @@ def measure(
         notes.append(f"fit at P = {rows[-1].period}: {last_fit.note}")
     slope, ratios = slope_and_ratios(rows, floor)
     verdict, reason = judge(
-        rows, slope, ratios, floor, rounding, fixed=phi_theta is not None and not _takes_period(phi_theta)
+        rows, slope, ratios, floor, rounding, fixed=phi_theta is not None and not takes_period(phi_theta)
     )
     if len(rows) < len(wanted):
         verdict, reason = Verdict.INCONCLUSIVE, f"interrupted after {len(rows)} of {len(wanted)} periods; {reason}"
@@ -244,61 +230,6 @@ def _remember(remarks: dict[str, list[str]], seen: Observation, where: str) -> N
         remarks.setdefault(note, []).append(where)
 
 
-def _checked_system(system: Any, name: str) -> FastSlowSystem:
-    from theory import FastSlowSystem, get_system
-
-    if isinstance(system, str):
-        return get_system(system)
-    if not isinstance(system, FastSlowSystem):
-        raise ValueError(f"{name} must be a FastSlowSystem or the name of one, got {type(system).__name__}")
-    return system
-
-
-def _check_options(observe: str, fit: str | None, step: Any, kernel: str, samples: Any) -> None:
-    """`ValueError` for options that do not go together, on whatever system."""
-    if kernel not in KERNELS:
-        raise ValueError(f"unknown kernel {kernel!r}; there are {', '.join(KERNELS)}")
-    if observe in CONTINUOUS and not (step is None and kernel == "exp"):
-        raise ValueError(f"step and kernel are the token clock's; observe {observe!r} has neither: leave them away")
-    if samples is not None and observe not in SAMPLED:
-        raise ValueError(f"samples is for sampled states (observe {', '.join(SAMPLED)}); observe is {observe!r}")
-    if observe in SAMPLED and fit == "varpro":
-        raise ValueError("fit varpro takes logarithms, which are biased for sampled states: take fit multinomial")
-
-
-def _listed(periods: Any) -> list[Any]:
-    try:
-        return list(periods)
-    except TypeError:
-        raise ValueError(f"periods must be a list of integers >= 1, got {periods!r}") from None
-
-
-def _clean_periods(periods: list[Any]) -> list[int]:
-    for period in periods:
-        if not _is_positive_integer(period):
-            raise ValueError(f"periods must be integers >= 1, got {period!r}")
-        if period > LARGEST_PERIOD:
-            raise ValueError(f"periods must be at most 2^53, where 1/P still resolves them; got {period!r}")
-    if not periods:
-        raise ValueError("periods is empty")
-    return sorted({int(period) for period in periods})
-
-
-def _is_positive_integer(value: Any) -> bool:
-    try:
-        number = value if isinstance(value, float) else operator.index(value)
-    except TypeError:
-        return False
-    return not isinstance(value, bool) and 1 <= number < math.inf and number == math.floor(number)
-
-
-def _takes_period(phi: Callable[..., Any]) -> bool:
-    try:
-        return "period" in inspect.signature(phi).parameters
-    except (TypeError, ValueError):
-        return False  # a builtin without a signature takes y alone
-
-
 def _step_limit(theory: FastSlowSystem, test: Observation | None, step: float, kernel: str) -> list[dict[str, float]]:
     """How the token clock's predicted gap meets the continuous ε φ₁: the ratio of the two at h, h/2, …, h/16."""
     from theory import first_order, predicted_gap, stationary_distribution
@@ -316,206 +247,11 @@ def _step_limit(theory: FastSlowSystem, test: Observation | None, step: float, k
     return limits
 
 
-def parser() -> Parser:
-    """The command line; building it imports neither torch nor any system."""
-    p = Parser(prog="python -m verify.manifold_gap", description=(__doc__ or "").split("\n\n", 1)[1])
-    p.add_argument(
-        "--system",
-        default=DEFAULT_SYSTEM,
-        metavar="NAME|all|FILE.py:FACTORY",
-        help=f"default %(default)s; built in: {', '.join(module_names('theory', 'systems'))}",
-    )
-    p.add_argument(
-        "--periods",
-        type=positive_integers,
-        default=list(DEFAULT_PERIODS),
-        metavar="P,P,…",
-        help="tokens per slow update; default 2,4,…,65536",
-    )
-    p.add_argument(
-        "--step",
-        type=positive_number,
-        metavar="h",
-        help="fast step in the system's time unit; by default such that blocks of 64 relax",
-    )
-    p.add_argument(
-        "--kernel", choices=KERNELS, default="exp", help="one fast step: e^{hA} or I + hA; default %(default)s"
-    )
-    p.add_argument(
-        "--observe",
-        choices=module_names("verify", "observe"),
-        default="clock",
-        help="where the training pairs come from; default %(default)s. ode has no --step and no --kernel",
-    )
-    p.add_argument(
-        "--fit",
-        choices=module_names("verify", "fits", leave_out=("features",)),
-        help="how φ_θ is trained; default varpro, for --observe jumps multinomial",
-    )
-    p.add_argument(
-        "--samples", type=sample_size, metavar="N", help="tokens seen at each y, for --observe jumps; default 10^8"
-    )
-    p.add_argument(
-        "--phi-theta",
-        metavar="FILE",
-        help="measure this φ_θ instead: .safetensors saved by this tool, or FILE.py:FACTORY returning a function "
-        "y[..., m] -> x[..., n]. A FACTORY that takes the argument `period` is called with each P, for the φ_θ of that "
-        "period",
-    )
-    p.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N; default %(default)s")
-    p.add_argument(
-        "--seed", type=seed_number, default=0, help="of the points and the fit, 0 … 2^63 − 1; default %(default)s"
-    )
-    p.add_argument(
-        "--out",
-        type=Path,
-        default=Path("out"),
-        metavar="DIR",
-        help="where JSON, CSV and the figure go; default %(default)s",
-    )
-    p.add_argument("--json", action="store_true", help="print the JSON on stdout instead of the table")
-    return p
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    p = parser()
-    arguments = p.parse_args(argv)
-    names = module_names("theory", "systems")
-    if arguments.system not in (*names, "all") and ".py:" not in arguments.system:
-        choices = f"all, FILE.py:FACTORY or one of {', '.join(names)}"
-        p.error(f"argument --system: unknown system {arguments.system!r}; choose {choices}")
-    if arguments.phi_theta and arguments.system == "all":
-        p.error("argument --phi-theta: a φ_θ belongs to one system; name it with --system")
-    return run(partial(_command, arguments, names, p.prog), p.prog)
+    from verify.manifold_gap_command import main as command
 
-
-def _command(arguments: Any, names: list[str], prog: str) -> int:
-    _clean_periods(arguments.periods)
-    _check_options(arguments.observe, arguments.fit, arguments.step, arguments.kernel, arguments.samples)
-    out = check_writable(arguments.out)
-    device = check_device(arguments.device)
-    systems = _load_systems(arguments.system, names)
-    phi = _load_phi_theta(arguments.phi_theta, systems[0], device) if arguments.phi_theta else None
-    several = arguments.system == "all"
-    results: list[ManifoldGap] = []
-    failed: list[int] = []
-    interrupted = False
-    for system in systems:
-        try:
-            result = _measured(arguments, system, phi, device)
-        except KeyboardInterrupt:
-            interrupted = True
-            break
-        except Exception as error:
-            if not several:
-                raise
-            code, reason = failure(error)
-            failed.append(code)
-            print(f"{prog}: {system.name}: {reason}", file=sys.stderr)  # noqa: T201
-            continue
-        interrupted = result.interrupted
-        if result.rows:
-            results.append(result)
-            _write(results, out, as_list=several)
-            if not arguments.json:
-                print(gap_table(result) + "\n")  # noqa: T201
-        if interrupted:
-            break
-    if results:
-        written = _draw(results, out)
-        if arguments.json:
-            print(_json(results, as_list=several))  # noqa: T201
-        else:
-            print(f"figure: {written}")  # noqa: T201
-    if interrupted:
-        raise KeyboardInterrupt
-    code = exit_code(result.verdict for result in results)
-    return code if code == VIOLATED else max([code, *failed])
-
-
-def _measured(arguments: Any, system: FastSlowSystem, phi: Any, device: str) -> ManifoldGap:
-    """`measure` as the command line asks; what a user's own file raises on the way is reported against it."""
-    from verify.user_code import RAISED, raised_in
-
-    try:
-        return measure(
-            system,
-            arguments.periods,
-            seed=arguments.seed,
-            observe=arguments.observe,
-            fit=arguments.fit,
-            step=arguments.step,
-            kernel=arguments.kernel,
-            device=device,
-            samples=arguments.samples,
-            phi_theta=phi,
-            progress=True,
-        )
-    except RAISED as error:
-        for spec in (arguments.system, arguments.phi_theta):
-            if spec and ".py:" in spec and raised_in(spec, error):
-                raise UsageError(f"{spec}: measuring it raised {type(error).__name__}: {error}") from error
-        raise
-
-
-def _load_systems(spec: str, names: list[str]) -> list[FastSlowSystem]:
-    from theory import get_system
-    from verify.user_code import load_system
-
-    if spec == "all":
-        return [get_system(name) for name in names]
-    return [get_system(spec) if spec in names else load_system(spec)]
-
-
-def _load_phi_theta(spec: str, system: FastSlowSystem, device: str) -> Callable[..., Tensor]:
-    from verify.phi_theta_file import load_phi_theta
-    from verify.user_code import call, check_phi_theta, load_factory
-
-    if ".py:" not in spec:
-        phi = load_phi_theta(Path(spec), device)
-        check_phi_theta(phi, system, spec, device)
-        return phi
-    factory = load_factory(spec)
-    if _takes_period(factory):
-        check_phi_theta(call(factory, spec, period=2), system, spec, device)
-        return factory
-    phi = call(factory, spec)
-    check_phi_theta(phi, system, spec, device)
-    return phi
-
-
-def _json(results: list[ManifoldGap], *, as_list: bool) -> str:
-    return strict_json([result.as_dict() for result in results]) if as_list else results[0].to_json()
-
-
-def _write(results: list[ManifoldGap], out: Path, *, as_list: bool) -> None:
-    """Write JSON, CSV and φ_θ under `out`, each whole."""
-    import csv
-    import io
-
-    from network import PhiTheta
-    from verify.phi_theta_file import phi_theta_bytes
-
-    write_whole(out / "manifold_gap.json", _json(results, as_list=as_list) + "\n")
-    sheet = io.StringIO()
-    writer = csv.writer(sheet, lineterminator="\n")
-    columns = list(results[0].as_dict()["rows"][0]) if results[0].rows else []
-    writer.writerow(["system", *columns])
-    for result in results:
-        writer.writerows([result.system, *(row[c] for c in columns)] for row in result.as_dict()["rows"])
-    write_whole(out / "manifold_gap.csv", sheet.getvalue())
-    for result in results:
-        if isinstance(result.phi_theta, PhiTheta) and result.fit != "given":
-            name = f"phi_theta_{result.system}.safetensors" if as_list else "phi_theta.safetensors"
-            write_whole(out / name, phi_theta_bytes(result.phi_theta, result.rows[-1].period))
-
-
-def _draw(results: list[ManifoldGap], out: Path) -> Path:
-    """Write the figure under `out`; the path of the PNG."""
-    from verify.figures import manifold_gap_figure, save_figure
-
-    return save_figure(manifold_gap_figure(results), out / "manifold_gap")
+    return command(argv)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from verify import manifold_gap
+from verify import manifold_gap, manifold_gap_command
 from verify.manifold_gap import main
 from verify.verdict import Verdict
 
@@ -288,7 +288,7 @@ def three_systems(tmp_path, monkeypatch):
     from theory import get_system
 
     systems = [dataclasses.replace(get_system("two_state"), name=name) for name in ("first", "second", "third")]
-    monkeypatch.setattr(manifold_gap, "_load_systems", lambda *arguments: systems)
+    monkeypatch.setattr(manifold_gap_command, "_load_systems", lambda *arguments: systems)
     floor = manifold_gap._floor
 
     def run(error, *arguments):
@@ -362,7 +362,7 @@ def test_a_full_disk_is_code_3_and_one_line(tmp_path, capsys, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device", "manifold_gap.json")
 
-    monkeypatch.setattr(manifold_gap, "write_whole", full)
+    monkeypatch.setattr(manifold_gap_command, "write_whole", full)
     assert main([*FAST, "--out", str(tmp_path)]) == 3
     err = capsys.readouterr().err
     assert "python -m verify.manifold_gap: No space left on device: manifold_gap.json\n" in err
