@@ -6,8 +6,9 @@ From J_ts = ∂F_t/∂x_s at the state x[B, T, d] (update_jacobian.py):
   by itself) and on the token axis (C_ts = tr J_ts / d, in row convention). A generator has 0 throughout; bare attention
   weights W have 0 after the shift c = 1.
 * whether x is attracting. For causal F the eigenvalues of J are those of all J_tt: attracting in continuous time if
-  every real part is < 0, contracting under the update itself if every |1 + λ| < 1. A generator conserves probability
-  and has abscissa exactly 0 on the whole space; it is attracting on the simplex.
+  every real part is < 0, contracting under the update itself if every |1 + λ| < 1. One eigenvalue may stand on the
+  border, Re λ = 0 or |1 + λ| = 1, as that of the conserved total probability of a generator does: a generator with a
+  unique equilibrium is attracting, on the simplex.
 * the fixed point that iterating the update reaches from x. A token has one if ‖F_t‖ falls to 1e-8 of ‖x_t‖ at the
   start, and so does that of the tokens before it, which it reads.
 * φ_θ(y) against that fixed point where there is one, and against x itself: relative distance, and the sine of the
@@ -60,8 +61,8 @@ class BlockDefect:
     block: which one. coupled: whether the slow signal enters here. channel: of the mean J_tt. channel_each: mean over
     single J_tt. token: mean over sequences, of Cᵀ. rotated: the mean J_tt in random bases. abscissa, radius: the
     largest Re λ and |1 + λ| over all J_tt. attracting, contracting: fraction of tokens with all Re λ < 0, all
-    |1 + λ| < 1, by more than rounding. phi_state, phi_fixed_point: None where no signal enters, or no token that hears
-    it has a fixed point.
+    |1 + λ| < 1, by more than rounding, but for one that may be 0, or 1, within it. phi_state, phi_fixed_point: None
+    where no signal enters, or no token that hears it has a fixed point.
     """
 
     block: int
@@ -98,7 +99,7 @@ def block_defect(
     """
     eigenvalues = torch.linalg.eigvals(channel)
     rounding = channel.shape[-1] * torch.finfo(channel.dtype).eps * torch.linalg.matrix_norm(channel)
-    abscissa, radius = eigenvalues.real.amax(-1), (1.0 + eigenvalues).abs().amax(-1)
+    real, size = eigenvalues.real, (1.0 + eigenvalues).abs()
     end, reached, fixed_point = iterate(update, x, iterations)
     mean = channel.mean((0, 1))
     return BlockDefect(
@@ -106,15 +107,24 @@ def block_defect(
         channel_each=mean_figures(channel),
         token=mean_figures(token.mT),
         rotated=rotated_null(mean, samples=ROTATIONS, seed=seed),
-        abscissa=float(abscissa.max()),
-        radius=float(radius.max()),
-        attracting=float((abscissa < -rounding).double().mean()),
-        contracting=float((radius < 1.0 - rounding).double().mean()),
+        abscissa=float(real.max()),
+        radius=float(size.max()),
+        attracting=_below_but_one(real, 0.0, rounding),
+        contracting=_below_but_one(size, 1.0, rounding),
         fixed_point=fixed_point,
         phi_state=against(phi, x, hears),
         phi_fixed_point=against(phi, end, hears & reached),
         **which,
     )
+
+
+def _below_but_one(values: Float[Tensor, "B T d"], limit: float, rounding: Float[Tensor, "B T"]) -> float:
+    """The fraction of tokens all of whose values are below the limit, of which the largest may also be on it."""
+    largest, *next_largest = values.sort(-1, descending=True).values[..., :2].unbind(-1)
+    below = largest <= limit + rounding
+    for value in next_largest:  # none for a single channel
+        below &= value < limit - rounding
+    return float(below.double().mean())
 
 
 def iterate(

@@ -40,7 +40,7 @@ def reference_table(references: Iterable[Reference]) -> str:
     """The true generator: a line per period."""
     lines = [
         "true generator block: columns of J and rows of W − I, at most; φ_θ to the fixed point",
-        f"{'P':>4} {'sums':>9} {'negative':>9} {'distance':>9} {'abscissa':>9} {'reached':>8} {'φ_θ to x*':>10} "
+        f"{'P':>4} {'sums':>9} {'negative':>9} {'distance':>9} {'attracting':>10} {'reached':>8} {'φ_θ to x*':>10} "
         f"{'TV':>9}",
     ]
     for r in references:
@@ -49,7 +49,7 @@ def reference_table(references: Iterable[Reference]) -> str:
         away = f"{'none':>10}" if found is None else f"{found.distance:10.2e}"
         lines.append(
             f"{r.period:4d} {worst['sum_defect']:9.1e} {worst['negative_mass']:9.1e} {worst['distance']:9.1e} "
-            f"{r.block.abscissa:9.1e} {r.block.fixed_point.reached:8.0%} {away} {r.phi_tv:9.2e}"
+            f"{r.block.attracting:10.0%} {r.block.fixed_point.reached:8.0%} {away} {r.phi_tv:9.2e}"
         )
     return "\n".join(lines)
 

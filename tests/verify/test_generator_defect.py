@@ -14,7 +14,7 @@ from network.corpus import open_corpus
 from network.data import load_data
 from network.training import train
 from network.training_config import TrainConfig
-from verify.block_defect import against, iterate
+from verify.block_defect import against, block_defect, iterate
 from verify.defect_figures import SCALE_FREE, figures, gaussian_null, mean_figures, rotated_null
 from verify.defect_reference import measure_reference
 from verify.defect_table import spread
@@ -160,6 +160,28 @@ def test_phi_against_a_state_by_hand():
     assert against(phi, x, where & False) is None
 
 
+def test_attraction_allows_for_one_conserved_direction_and_for_no_more():
+    """The Jacobian h A of a generator has the eigenvalue 0 once for each recurrent class; a hair above is repelling."""
+    A = theory.from_rates(normal(4, 4).exp()) / 20
+    two = torch.block_diag(A, A)
+    pure = torch.zeros(1, 1, dtype=torch.float64)
+    cases = [(A, 1, 1), (A.T, 1, 1), (two, 0, 0), (A + 1e-9, 0, 0), (A - 0.1, 1, 1), (60 * A, 1, 0), (pure, 1, 1)]
+    for J, attracting, contracting in cases:
+        x = torch.zeros(1, 2, len(J), dtype=torch.float64)
+        found = block_defect(
+            J.expand(1, 2, *J.shape),
+            A[None],
+            lambda u, J=J: u @ J.T,
+            x,
+            phi=None,
+            hears=torch.zeros(1, 2, dtype=torch.bool),
+            iterations=1,
+            block=0,
+            coupled=False,
+        )
+        assert (found.attracting, found.contracting) == (attracting, contracting), J
+
+
 def silence(model):
     """Blocks that add nothing: every state is a fixed point."""
     with torch.no_grad():
@@ -231,7 +253,7 @@ def test_a_true_generator_block_has_no_defect_and_its_phi_is_first_order_away():
         for axis in (found.block.channel, found.block.channel_each, found.block.token):
             assert max(getattr(axis, name) for name in SCALE_FREE) < 1e-14
         assert abs(found.block.abscissa) < 1e-14 and found.gap > 0
-        assert found.block.fixed_point.reached == 1.0
+        assert found.block.fixed_point.reached == found.block.attracting == found.block.contracting == 1.0
         assert found.endpoint_tv < 1e-6
     assert 1.5 < far.phi_tv / near.phi_tv < 4.0
 
