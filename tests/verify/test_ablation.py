@@ -200,7 +200,7 @@ def test_a_cell_that_fails_is_named_and_the_rest_goes_on(command, corpus, tmp_pa
     ],
 )
 def test_usage_errors(command, monkeypatch, arguments, message):
-    monkeypatch.setattr("verify.cells.CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr("verify.dask_cluster.CONNECT_TIMEOUT", 0.2)
     code, out, err = command(*arguments)
     assert code == 2 and out == "" and message in err.splitlines()[-1]
 
