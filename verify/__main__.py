@@ -34,7 +34,7 @@ from verify.command_line import (
 from verify.discovery import BrokenClaim, FoundClaim, discover
 
 if TYPE_CHECKING:
-    from verify.runner import ClaimResult, Report
+    from verify.claim_result import ClaimResult, Report
 
 SEEDS = {"quick": 1, "paper": 5, "scale": 2}
 

@@ -27,7 +27,7 @@ from verify.report_html import page
 from verify.report_markdown import markdown
 
 if TYPE_CHECKING:
-    from verify.runner import Report
+    from verify.claim_result import Report
 
 DEFAULT = Path("out/verify/claims.json")
 

@@ -21,8 +21,8 @@ from verify.claim import (
     Structural,
     StructuralClaim,
 )
+from verify.claim_result import VOCABULARY
 from verify.discovery import BUILT_IN, BrokenClaim, FoundClaim, discover, load
-from verify.runner import VOCABULARY
 from verify.verdict import EmpiricalVerdict, ExactVerdict, GapVerdict, Verdict
 
 WORDS = {"quantity": "distance", "measured": 1.0}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from verify.__main__ import main as verify_main
+from verify.claim_result import ClaimResult, Report
 from verify.discovery import BUILT_IN, FoundClaim, discover
 from verify.mapping_links import LINKS, NETWORK, ODE
 from verify.mapping_picture import LINES, NARROW, WIDE, picture
@@ -18,7 +19,6 @@ from verify.report_content import TESTS
 from verify.report_html import page
 from verify.report_markdown import markdown
 from verify.report_text import as_html, as_markdown, ident_of
-from verify.runner import ClaimResult, Report
 
 ROOT = Path(__file__).parents[2]
 CLAIMS = [found for found in discover() if isinstance(found, FoundClaim)]

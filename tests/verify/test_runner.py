@@ -12,8 +12,9 @@ import pytest
 
 from verify.__main__ import main, parser, table
 from verify.claim import Profile
+from verify.claim_result import ClaimResult, Report
 from verify.discovery import load
-from verify.runner import ClaimResult, Report, run_claims
+from verify.runner import run_claims
 
 ROOT = Path(__file__).parents[2]
 KEYS = {"id", "tag", "statement", "source", "verdict", "measured", "bound", "interval", "mutant_refuted", "seconds"}
