@@ -95,6 +95,12 @@ def test_a_q_may_miss_one_by_its_rounding_and_by_no_more(digits, spread):
                 theory.certificate(A, moved)
 
 
+def test_the_message_names_the_sum_of_the_vector_that_is_wrong():
+    for batch in (torch.stack([Q, 1.5 * Q]), torch.stack([Q, Q, Q, 1.5 * Q])):
+        with pytest.raises(ValueError, match=r"one of its vectors sums to 1 \+ 0\.5"):
+            theory.certificate(A, batch)
+
+
 def test_eigenvalues_that_do_not_converge_are_an_error_of_the_theory(monkeypatch):
     def fails(_):
         raise torch.linalg.LinAlgError("too many iterations")
