@@ -83,10 +83,12 @@ def solve_sum_zero(A: Any, v: Any, p: Any = None) -> Tensor:
 def sensitivity(A: Any, dA: Any) -> Tensor:
     """Dp_st[dA] = −A^# dA p [..., n]: how p_st moves when A[..., n, n] moves along dA, whose columns sum to zero.
 
+    As p_st depends on the rates of A alone, so does this on the off-diagonal entries of dA: its diagonal is checked,
+    to the rounding of A and dA, since a direction is often the difference of two generators, and completed anew.
+
     Raises `ValueError` where dA has another shape or dtype than A, or a column of it does not sum to zero within
-    rounding; errors of A as `group_inverse`. Source: Meyer, *SIAM J. Matrix Anal.
-    Appl.* 15 (1994) 715. Accurate where A is well conditioned; on metastable chains differentiate
-    `stationary_distribution`.
+    rounding; errors of A as `group_inverse`. Source: Meyer, *SIAM J. Matrix Anal. Appl.* 15 (1994) 715. Accurate where
+    A is well conditioned; on metastable chains differentiate `stationary_distribution`.
     """
     A = as_real_tensor(A)
     p = stationary_distribution(A)
@@ -97,12 +99,12 @@ def sensitivity(A: Any, dA: Any) -> Tensor:
             f"{dA.device}"
         )
     check_broadcast(A=A.shape[:-2], dA=dA.shape[:-2])
-    sums = dA.sum(-2).abs()
-    tolerance = 4 * dA.shape[-1] * torch.finfo(dA.dtype).eps * dA.abs().sum(-2)
-    if not bool(plain(torch.isfinite(tolerance) & (sums <= tolerance)).all()):
-        largest = float(plain(sums).max())
+    sums = dA.sum(-2)
+    tolerance = 4 * dA.shape[-1] * torch.finfo(dA.dtype).eps * (dA.abs().sum(-2) + A.abs().sum(-2))
+    if not bool(plain(torch.isfinite(tolerance) & (sums.abs() <= tolerance)).all()):
+        largest = float(plain(sums.abs()).max())
         raise ValueError(f"the columns of dA must sum to zero, and be finite; the largest sum is {largest:.3g}")
-    return -solve_sum_zero(A, (dA @ p[..., None])[..., 0], p)
+    return -solve_sum_zero(A, (dA @ p[..., None])[..., 0] - sums * p, p)
 
 
 def certificate(A: Any, q: Any) -> Tensor:

@@ -58,22 +58,37 @@ def test_batches_go_beside_one_another():
     assert theory.spectral_gap(torch.zeros(2, 1, 1, dtype=F64)).tolist() == [torch.inf] * 2
 
 
-def tilted(n: int, miss: float) -> torch.Tensor:
-    """A direction whose column 0 sums to `miss` roundings, n η of its absolute sum, while row 0 is large."""
+def tilted(n: int, miss: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """A chain, and a direction whose column 0 sums to `miss` roundings, n η of what both hold in that column. Their
+    row 0 holds far more."""
+    R = torch.ones(n, n, dtype=F64)
+    R[:, 2] = 1e6
     dA = torch.zeros(n, n, dtype=F64)
-    dA[0, 0], dA[1, 0] = -0.5, 0.5 + miss * n * torch.finfo(F64).eps
+    dA[0, 0], dA[1, 0] = -0.5, 0.5 + miss * n * torch.finfo(F64).eps * (1 + 2 * (n - 1))
     dA[0, 2], dA[1, 2] = 1e6, -1e6
-    return dA
+    return theory.from_rates(R), dA
 
 
 @pytest.mark.parametrize("batch", [(), (1,), (200,)])
 @pytest.mark.parametrize("n", [3, 64])
-def test_a_column_of_a_direction_may_miss_zero_by_its_rounding_and_by_no_more(n, batch):
-    chain = theory.from_rates(torch.ones(n, n, dtype=F64))
-    moved = sensitivity(chain, tilted(n, 3.75).expand(*batch, n, n))
-    assert bool(torch.isfinite(moved).all())
+def test_a_column_of_a_direction_may_miss_zero_by_rounding_and_by_no_more(n, batch):
+    chain, dA = tilted(n, 3.75)
+    whole = dA.clone()
+    whole[0, 0] = -dA[1, 0]
+    moved = sensitivity(chain, dA.expand(*batch, n, n))
+    assert torch.allclose(moved, sensitivity(chain, whole).expand_as(moved), rtol=1e-12)  # the diagonal is made anew
     with pytest.raises(ValueError, match="columns of dA must sum to zero"):
-        sensitivity(chain, tilted(n, 4.25).expand(*batch, n, n))
+        sensitivity(chain, tilted(n, 4.25)[1].expand(*batch, n, n))
+
+
+def test_the_difference_of_two_close_generators_is_a_direction():
+    """Its columns sum to zero to the rounding of the two, not to that of the small difference."""
+    rates = torch.rand(6, 6, generator=torch.Generator().manual_seed(1), dtype=F64)
+    step = 1e-9 * torch.rand(6, 6, generator=torch.Generator().manual_seed(2), dtype=F64)
+    a, b = theory.from_rates(rates), theory.from_rates(rates + step)
+    assert float((b - a).sum(-2).abs().max()) > 1e-17
+    moved = theory.stationary_distribution(b) - theory.stationary_distribution(a)
+    assert torch.allclose(sensitivity(a, b - a), moved, rtol=1e-4, atol=1e-15)
 
 
 @pytest.mark.parametrize("spread", [0.0, 8.0])
