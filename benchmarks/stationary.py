@@ -154,14 +154,16 @@ def accuracy() -> list[dict[str, Any]]:
     return rows
 
 
-def main() -> None:
-    """Measure, print the tables, write the JSON."""
+def main() -> int:
+    """Measure, print the tables, write the JSON; exit code 1 where a target is missed."""
     parser = argparse.ArgumentParser(allow_abbrev=False, description="p_st against its peers")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1, help="for torch and BLAS alike; default 1, the same for all")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/stationary.json"))
     args = parser.parse_args()
+    if args.rounds < 2 or args.threads < 1:
+        parser.error("--rounds must be at least 2, --threads at least 1")
     torch.set_num_threads(args.threads)
     device = torch.device(args.device)
     with threadpool_limits(args.threads):
@@ -181,7 +183,11 @@ def main() -> None:
     record = provenance(seed=0, device=args.device, threads=torch.get_num_threads(), rounds=args.rounds)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps({"cases": cases, "accuracy": errors, "provenance": record}, indent=1) + "\n")
+    rows = [row for case in cases for row in case["ratios"] if row["target"] is not None]
+    met = all(row["times_ours"] >= row["target"] for row in rows)
+    print("targets met" if met else "a target was missed")
+    return 0 if met else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
