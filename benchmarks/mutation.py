@@ -158,6 +158,8 @@ def passes(tree: Path, tests: list[str], seconds: float) -> bool:
             os.dup2(quiet, stream)
         sys.path.insert(0, str(tree))
         os.environ["PYTHONPATH"] = str(tree)
+        for name in [n for n in sys.modules if n.split(".")[0] in ("theory", "network", "verify")]:
+            del sys.modules[name]  # imported from the tree as it is, by this process
         import pytest
 
         how = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", "-p", "no:randomly"]
@@ -183,6 +185,10 @@ def study(file: str, tests: list[str], trees: list[Path], known: dict[str, Any])
     if not passes(trees[0], tests, 1200):
         raise SystemExit(f"the tests of {file} do not pass on the file as it is")
     limit = max(60.0, ALLOWED * (time.monotonic() - start))
+    (trees[0] / file).write_text("raise ImportError")
+    if passes(trees[0], tests, limit):
+        raise SystemExit(f"the tests of {file} pass without it: they do not import the copy that is changed")
+    (trees[0] / file).write_text(source)
     free: Queue[Path] = Queue()
     for tree in trees:
         free.put(tree)
