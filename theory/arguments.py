@@ -25,7 +25,7 @@ def to_tensor(value: Any) -> Tensor:
     if isinstance(value, np.ndarray):
         value = np.array(value, value.dtype.newbyteorder("="), order="C")
     tensor = torch.as_tensor(value)
-    if tensor.dtype == torch.float32 and not hasattr(value, "dtype"):
+    if tensor.is_floating_point() and not hasattr(value, "dtype"):
         return torch.as_tensor(value, dtype=torch.float64)  # Python floats arrive in torch's default dtype
     return tensor
 

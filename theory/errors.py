@@ -22,6 +22,9 @@ class NotUniqueError(GeneratorError):
         super().__init__(message)
         self.classes = classes
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.classes)  # what travels between processes
+
 
 class FastSlowSystemError(ValueError):
     """A user's fast-slow system returned something of the wrong shape, dtype or device; the message names A or g and
@@ -50,3 +53,6 @@ class SimulationError(NumericalError):
     def __init__(self, message: str, result: Any) -> None:
         super().__init__(message)
         self.result = result
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.result)

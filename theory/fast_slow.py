@@ -133,9 +133,10 @@ class FastSlowSystem:
     def uniform(self, count: Any, *, seed: Any, device: torch.device | str = "cpu") -> Tensor:
         """`count` points y[count, m], uniform in the box, float64, from a generator of their own (no global seed)."""
         count, seed = check_integer(count, "count"), check_integer(seed, "seed")
-        rng = torch.Generator().manual_seed(seed)
-        unit = torch.rand(count, self.n_slow, generator=rng, dtype=torch.float64)
-        return (self.low + (self.high - self.low) * unit).to(device)
+        rng = torch.Generator("cpu").manual_seed(seed)
+        unit = torch.rand(count, self.n_slow, generator=rng, dtype=torch.float64, device="cpu")
+        low, high = self.low.cpu(), self.high.cpu()
+        return (low + (high - low) * unit).to(device)
 
     def inside(self, y: Tensor) -> Tensor:
         """Whether y[..., m] lies in the closed box, up to rounding: bool[...]."""

@@ -28,10 +28,11 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor  # pyright: ignore[reportMissingImports, reportMissingModuleSource]
 
-from theory.generator import as_real_tensor, check_generator
+from theory.generator import as_real_tensor, check_generator, recurrent_classes
 from theory.stationary import stationary_distribution
-from theory.transforms import plain
+from theory.transforms import is_followed, plain
 
 
 def mean_first_passage_times(A: Any) -> Tensor:
@@ -56,11 +57,26 @@ def mean_first_passage_times(A: Any) -> Tensor:
 def kemeny_constant(A: Any) -> Tensor:
     """K[...] = Σ_i p_i m_ij of a generator A[..., n, n], the same for every recurrent start j; without subtraction.
 
-    For an irreducible chain K = −tr A^# = Σ_{λ≠0} 1/(−λ); transient states are no targets and add nothing. Raises
+    For an irreducible chain K = −tr A^# = Σ_{λ≠0} 1/(−λ); transient states are no targets and add nothing, and K has
+    derivatives in the rates among recurrent states only: it jumps where a transient state becomes recurrent. Raises
     `GeneratorError`, and `NotUniqueError` where A has several recurrent classes.
     """
     A = as_real_tensor(A)
     p = stationary_distribution(A)
+    if is_followed(A) and not is_functorch_wrapped_tensor(A) and not bool((p > 0).all()):
+        # Infinite times, though masked, would leave NaN in the derivatives: recurrent classes alone, which nothing
+        # leaves.
+        return torch.stack([_of_recurrent(a) for a in A.reshape(-1, *A.shape[-2:])]).reshape(A.shape[:-2])
+    return _weighted(A, p)
+
+
+def _of_recurrent(A: Float[Tensor, "n n"]) -> Float[Tensor, ""]:
+    (recurrent,) = recurrent_classes(A)
+    alone = A[recurrent][:, recurrent]
+    return _weighted(alone, stationary_distribution(alone))
+
+
+def _weighted(A: Float[Tensor, "*batch n n"], p: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
     times = mean_first_passage_times(A)
     reached = (p > 0)[..., :, None].expand(times.shape)
     weighted = torch.where(reached, p[..., :, None] * torch.where(reached, times, torch.zeros_like(times)), 0.0)

@@ -24,12 +24,13 @@ from torch import Tensor
 from theory.arguments import check_broadcast, check_integer, to_tensor
 from theory.generator import as_real_tensor, check_generator
 from theory.stationary import stationary_distribution
-from theory.transforms import plain
+from theory.transforms import full_precision, plain
 from theory.transition_matrix import transition_matrix
 
 _ENTRIES_AT_ONCE = 2**23
 
 
+@full_precision
 def propagate(A: Any, p0: Any, t: Any, *, max_products: int = 10_000_000) -> Tensor:
     """p(t)[..., k, n] = e^{At} p0 at the times t[k], from p0[..., n], for a generator A[..., n, n] (batches broadcast).
 
@@ -52,10 +53,12 @@ def propagate(A: Any, p0: Any, t: Any, *, max_products: int = 10_000_000) -> Ten
     return torch.cat([part[..., 0] for part in parts], -2).expand(*batch, len(t), A.shape[-1])
 
 
+@full_precision
 def relaxation_radius(A: Any, t: Any) -> Tensor:
     """The spectral radius [..., k] of e^{At} − p1ᵀ at the times t[k]: e^{−gap·t} for an irreducible A[..., n, n].
 
-    By eigenvalues, so to about η in absolute terms. Raises as `propagate` does, and `NotUniqueError`.
+    By eigenvalues: to some n η times their condition, which may be large where detailed balance fails (see
+    `spectral_gap`). Raises as `propagate` does, and `NotUniqueError`.
     """
     A = as_real_tensor(A)
     p = stationary_distribution(A)
@@ -68,6 +71,7 @@ def relative_entropy(x: Any, p: Any) -> Tensor:
 
     As Σ p f(r), f(r) = (1 + r) ln(1 + r) − r >= 0, r = (x − p)/p, summed as a series where r is small: each term is
     non-negative and right to rounding, so that rounding does not make D grow near p, as it does in the textbook sum.
+    The derivative in an entry x = 0, truly −∞, counts as 0: it is that on the face of the simplex where x lies.
     """
     p = as_real_tensor(p, "p")
     if p.ndim == 0:
@@ -178,9 +182,9 @@ def _propagate_sparse(A: Any, p0: Any, t: Any, max_products: int) -> Tensor:
     max_products = check_integer(max_products, "max_products", least=1)
     checked = checked_rates(A)
     n = A.shape[0]
-    p0 = as_real_tensor(p0, "p0")
+    p0 = as_real_tensor(p0, "p0").detach()
     p0 = _probability(p0, "p0", n, torch.empty(0, dtype=p0.dtype)).double()
-    times = _times(t, p0).numpy()
+    times = _times(t, p0).detach().numpy()
     start = np.ascontiguousarray(p0.reshape(-1, n).numpy().T)
     p = uniformisation(checked.rates, checked.exit_rate, start, times, max_products=max_products)
     return torch.from_numpy(p).permute(2, 0, 1).reshape(*p0.shape[:-1], len(times), n)

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from theory.errors import GeneratorError, NumericalError
 from theory.generator import as_real_tensor, from_rates
+from theory.transforms import plain
 
 _NEWTON_STEPS = 200  # each one but the first removes an entry from some column's active set; a dozen is usual
 
@@ -56,11 +57,11 @@ def nearest_generator_shift(M: Any) -> Tensor:
         s, slope = _multipliers(diagonal - c.unsqueeze(-1), sums)
         change = s.sum(-1) / slope.sum(-1)
         c = c + change
-        if bool((change.abs() <= rounding * (1.0 + c.abs())).all()):
+        if bool(plain(change.abs() <= rounding * (1.0 + c.abs())).all()):
             return c * top[..., 0, 0]
     raise NumericalError(
         f"the multiple of the identity has not settled after {_NEWTON_STEPS} Newton steps; the last change was "
-        f"{float(change.abs().max()):.3g} of the largest entry: rescale M"
+        f"{float(plain(change.abs()).max()):.3g} of the largest entry: rescale M"
     )
 
 
@@ -68,10 +69,11 @@ def _checked(M: Any) -> Tensor:
     tensor = as_real_tensor(M, "M").detach()
     if tensor.ndim < 2 or tensor.shape[-1] != tensor.shape[-2] or tensor.shape[-1] == 0:
         raise GeneratorError(f"M must be square, [..., n, n] with n >= 1; got shape {tuple(tensor.shape)}")
-    bad = ~torch.isfinite(tensor)
+    values = plain(tensor)
+    bad = ~torch.isfinite(values)
     if bool(bad.any()):
         index = tuple(int(i) for i in bad.nonzero()[0])
-        raise GeneratorError(f"M{list(index)} = {float(tensor[index])} is not finite: nothing is nearest to it")
+        raise GeneratorError(f"M{list(index)} = {float(values[index])} is not finite: nothing is nearest to it")
     return tensor
 
 

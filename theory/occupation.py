@@ -2,7 +2,7 @@
 
 occ_i = (1/T) × (time spent in i). For one recurrent class, with p = p_st and A^# the group inverse,
 
-    E occ = p + (1/T) A^# (e^{AT} − I)(x₀ − p),          (bias, exact for every T)
+    E occ = (1/T) ∫₀ᵀ e^{As} x₀ ds = p + (1/T) A^# (e^{AT} − I)(x₀ − p),          (bias, exact for every T)
     T Cov occ -> C = −(A^# diag p + diag p A^#ᵀ),         σ_i² = C_ii = −2 (A^#)_ii p_i,
 
 and √T (occ − p) is asymptotically normal (Kemeny & Snell, *Finite Markov Chains*, 1960, sec. 4.6, in discrete time).
@@ -22,24 +22,28 @@ from torch import Tensor
 
 from theory.arguments import check_broadcast, check_positive
 from theory.errors import NumericalError
-from theory.generator import as_real_tensor
-from theory.group_inverse import group_inverse, solve_sum_zero
+from theory.generator import as_real_tensor, check_generator
+from theory.group_inverse import group_inverse
 from theory.stationary import stationary_distribution
-from theory.transition_matrix import transition_matrix
+from theory.transforms import full_precision, plain
+from theory.transition_matrix import mean_over_time
 
 _TRUSTED = 1e-3  # relative error of a spread: more than an interval needs
 
 
+@full_precision
 def occupation_mean(A: Any, x0: Any, t: Any) -> Tensor:
-    """E occ[..., n] over [0, t] for the start law x0[..., n]: exact, by the formula above."""
+    """E occ[..., n] over [0, t] for the start law x0[..., n], to some n η at every t: the mean of e^{As} x₀ over time.
+
+    Not by the formula with A^#, which loses η ‖A^#‖/t. Raises `GeneratorError` where A is not a generator.
+    """
     A = as_real_tensor(A)
+    check_generator(A)
     t = _checked_time(A, t)
-    p = stationary_distribution(A)
-    away = _vectors(A, x0, "x0") - p
-    after = (transition_matrix(A, torch.tensor(t, dtype=A.dtype, device=A.device)) @ away[..., None])[..., 0]
-    return p + solve_sum_zero(A, after - away, p) / t
+    return mean_over_time(A, _vectors(A, x0, "x0"), t)
 
 
+@full_precision
 def occupation_covariance(A: Any) -> Tensor:
     """C[..., n, n] = lim T Cov(occ), in units of time; positive semidefinite, with C 1 = 0.
 
@@ -58,7 +62,7 @@ def _trusted_group_inverse(A: Tensor, p: Tensor) -> Tensor:
     identity = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
     inverse = group_inverse(A)
     off = (A @ inverse - identity + p[..., :, None]).abs().nan_to_num(math.inf)
-    defect = float(off.amax()) if off.numel() else 0.0  # an empty batch
+    defect = float(plain(off).amax()) if off.numel() else 0.0  # an empty batch
     if defect > _TRUSTED:
         raise NumericalError(
             f"A relaxes so slowly that rounding decides A^#: A A^# is {defect:.1e} off I − p1ᵀ; the occupation of such "
@@ -67,6 +71,7 @@ def _trusted_group_inverse(A: Tensor, p: Tensor) -> Tensor:
     return inverse
 
 
+@full_precision
 def occupation_interval(A: Any, occupation: Any, t: Any, *, level: Any = 0.95) -> Tensor:
     """The interval occ_i ± z √(σ_i²/T) [..., n, 2] of each single state, as (lower, upper).
 
@@ -82,6 +87,7 @@ def occupation_interval(A: Any, occupation: Any, t: Any, *, level: Any = 0.95) -
     return torch.stack(torch.broadcast_tensors(occupation - half, occupation + half), -1)
 
 
+@full_precision
 def occupation_chi2(A: Any, occupation: Any, t: Any, *, law: Any = None) -> tuple[Tensor, int]:
     """(T (occ − q)ᵀ C⁺ (occ − q) [...], its degrees of freedom) for the candidate law q, p_st unless given.
 
@@ -115,6 +121,7 @@ def occupation_chi2(A: Any, occupation: Any, t: Any, *, law: Any = None) -> tupl
     return t * (whitened**2).sum(-1), freedom
 
 
+@full_precision
 def expected_occupation_tv(A: Any, t: Any) -> Tensor:
     """E TV(occ, p_st) [...] ≈ ½ Σ_i √(2 σ_i² / (π T)): the sampling error to expect, falling as 1/√T.
 

@@ -22,7 +22,7 @@ from torch.autograd import forward_ad
 
 from theory.errors import GeneratorError, NotUniqueError
 from theory.generator import as_real_tensor, check_generator, recurrent_classes
-from theory.transforms import is_followed, plain
+from theory.transforms import is_followed, plain, uncompiled
 
 if TYPE_CHECKING:
     from theory.gth_derivative import Balance
@@ -133,6 +133,7 @@ class _Stationary(torch.autograd.Function):
         return swapped(adjoint(*by_root, ctx.scale), ctx.order, 2), None
 
 
+@uncompiled
 def _balance(A: Tensor, p: Tensor) -> tuple[Balance, Tensor]:
     """What balances A[..., n, n] with its states in `order`[..., n], and that order."""
     from theory import gth
@@ -167,6 +168,7 @@ def _solve_on_device(A: Tensor, unit_round_off: float) -> Tensor:
     return p
 
 
+@uncompiled
 def _solve_on_cpu(A: Tensor, unit_round_off: float, element: Callable[[int], Sequence[Any]]) -> Tensor:
     """The same by the compiled kernels; `element` gives the batch index that an error message should name."""
     from theory import gth

@@ -23,8 +23,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import sympy
-import torch
 from sympy import MatrixBase
 from sympy.polys.matrices import DomainMatrix
 
@@ -183,7 +183,7 @@ class _Resolvent(NamedTuple):
 def _resolvent(A: Any) -> _Resolvent:
     check_generator_symbolic(A)
     n = A.rows
-    pattern = torch.tensor([[float(i != j and not _vanishes(A[i, j])) for j in range(n)] for i in range(n)])
+    pattern = np.array([[float(i != j and not _vanishes(A[i, j])) for j in range(n)] for i in range(n)])
     classes = recurrent_classes(pattern)
     if len(classes) > 1:
         raise NotUniqueError(

@@ -38,7 +38,7 @@ class Thinning:
     def __init__(self, system: FastSlowSystem, start: Start, mean: bool, rtol: float, atol: float, seed: int) -> None:
         self.system, self.mean, self.rtol, self.atol = system, mean, rtol, atol
         self.n, self.eps = system.n_states, start.eps
-        self.rng = torch.Generator().manual_seed(seed)
+        self.rng = torch.Generator("cpu").manual_seed(seed)
         self.state = start.state.clone()
         self.z = torch.cat([start.x, start.y], -1) if mean else start.y.clone()
         self.unit = torch.eye(self.n, dtype=start.y.dtype, device=start.y.device)
@@ -90,7 +90,8 @@ class Thinning:
                     f"max_steps = {max_steps} steps reached t = {float(self.now.min()):.6g} of {target:.6g}: raise "
                     "max_steps, shorten t, or take a larger eps"
                 )
-            draws = torch.rand(len(self.state), 3, generator=self.rng, dtype=torch.float64).to(self.z.device)
+            draws = torch.rand(len(self.state), 3, generator=self.rng, dtype=torch.float64, device="cpu")
+            draws = draws.to(self.z.device)
             self._round(active, target, draws[active])
 
     def _round(self, active: Tensor, target: float, draws: Tensor) -> None:

@@ -1,10 +1,17 @@
-"""The numbers behind a tensor inside torch.func transforms, so that checks on values work there too.
+"""What the modes of torch must not change: checks on values inside transforms, precision, compiled kernels.
 
 Inside `vmap` a tensor stands for one element of a batch, and `bool(t.any())` raises. A check needs the whole batch all
-the same: `plain` gives it, with the hidden batch axes in front, without derivatives.
+the same: `plain` gives it, with the hidden batch axes in front, without derivatives. Inside `torch.autocast` every
+product of float32 matrices is rounded to 8 or 11 bits; `full_precision` is out of it.
 """
 
 from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +22,9 @@ from torch._C._functorch import (  # pyright: ignore[reportMissingImports, repor
     maybe_get_bdim,
 )
 from torch.autograd import forward_ad
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def plain(t: Tensor) -> Tensor:
@@ -32,3 +42,31 @@ def is_followed(t: Tensor) -> bool:
             return True
         t = get_unwrapped(t)
     return forward_ad.unpack_dual(t).tangent is not None or (torch.is_grad_enabled() and t.requires_grad)
+
+
+def full_precision(function: Callable[P, R]) -> Callable[P, R]:
+    """`function`, computing in the dtype of its arguments inside torch.autocast too."""
+
+    @functools.wraps(function)
+    def alike(*args: P.args, **kwargs: P.kwargs) -> R:
+        lowered = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
+        if not lowered:
+            return function(*args, **kwargs)
+        with ExitStack() as off:
+            for kind in lowered:
+                off.enter_context(torch.autocast(kind, enabled=False))
+            return function(*args, **kwargs)
+
+    return alike
+
+
+def uncompiled(function: Callable[P, R]) -> Callable[P, R]:
+    """`function`, which torch.compile calls as it is: it cannot trace compiled kernels of another kind."""
+    opaque: Any = torch._disable_dynamo(function)  # pyright: ignore[reportPrivateImportUsage]
+
+    @functools.wraps(function)
+    def alike(*args: P.args, **kwargs: P.kwargs) -> R:
+        # Only where the compiler is at work: the first call would import it, which takes seconds.
+        return opaque(*args, **kwargs) if "torch._dynamo" in sys.modules else function(*args, **kwargs)
+
+    return alike

@@ -53,11 +53,11 @@ class Row:
 
 def budget(theory: FastSlowSystem, fit: Fit, test: Observation, period: int, floor: float) -> Row:
     """The row of a learned φ_θ at the test points; p_st, prediction and certificate are those of `theory`."""
-    A = theory.A(test.y)
+    A = theory.A(test.y).detach()
     p = stationary_distribution(A)
     with torch.no_grad():
         q = fit.phi_theta(test.y)
-    pooled = test.x if test.mean is None else test.mean
+    pooled = (test.x if test.mean is None else test.mean).detach()
     gap = total_variation(q, p)
     bound = certificate(A, q)
     gap_tv = float(gap.mean())
@@ -87,4 +87,4 @@ def learning_floor(theory: FastSlowSystem, phi_of_exact_pairs: Callable[[Tensor]
 
 
 def _mean_tv_of(difference: Tensor) -> float:
-    return float(0.5 * difference.abs().sum(-1).mean())
+    return float(0.5 * difference.detach().abs().sum(-1).mean())

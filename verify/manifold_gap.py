@@ -237,13 +237,13 @@ def _step_limit(theory: FastSlowSystem, test: Observation | None, step: float, k
     if test is None or not test.has_step:
         return []
     velocity = theory.g(stationary_distribution(theory.A(test.y)), test.y)
-    continuous = float(first_order(theory, test.y).abs().sum(-1).mean())
+    continuous = float(first_order(theory, test.y).detach().abs().sum(-1).mean())
     if continuous == 0:
         return []
     limits = []
     for h in (step / 2**k for k in range(5)):
         clock = predicted_gap(theory, test.y - h * velocity, test.y, period=1, step=h, euler=kernel == "euler")
-        limits.append({"step": h, "ratio": float(clock.abs().sum(-1).mean()) / continuous})
+        limits.append({"step": h, "ratio": float(clock.detach().abs().sum(-1).mean()) / continuous})
     return limits
 
 

@@ -174,6 +174,17 @@ def test_derivatives_against_finite_differences():
     assert torch.autograd.gradgradcheck(lambda z: mean_first_passage_times(system.generator(z)), y)
 
 
+def test_derivatives_of_kemenys_constant_beside_transient_states():
+    """State 2 is left for good: K is that of the two others, 1/(a + b), whose derivative is −1/(a + b)²."""
+    rates = torch.tensor([[0, 1.0, 0.5], [0.7, 0, 0.3], [0, 0, 0]], dtype=torch.float64, requires_grad=True)
+    K = kemeny_constant(from_rates(rates).expand(2, 3, 3))
+    (slope,) = torch.autograd.grad(K.sum(), rates)
+    assert K.tolist() == pytest.approx([1 / 1.7] * 2, rel=1e-15)
+    expected = torch.zeros_like(rates)
+    expected[0, 1] = expected[1, 0] = -2 / 1.7**2
+    assert torch.allclose(slope, expected, rtol=1e-14)
+
+
 def test_bad_input_is_refused():
     for bad in (torch.ones(2, 2), torch.zeros(2, 3), torch.tensor([[1.0, 0.0], [-1.0, 0.0]])):
         with pytest.raises(GeneratorError):

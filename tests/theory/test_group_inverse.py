@@ -160,6 +160,26 @@ def test_spectral_gap_of_the_ring_is_complex_and_its_real_part_counts():
     assert float(theory.spectral_gap(A)) == pytest.approx(1 - np.cos(2 * np.pi / n), rel=1e-12)
 
 
+@pytest.mark.parametrize(("back", "digits"), [(1e-3, 1e-14), (1e-12, 3e-6)])
+def test_spectral_gap_of_a_one_way_row_against_its_polynomial(back, digits):
+    """det(λ − A) = (1 + λ)^{n−1} (λ + r) − r: eigenvalues around −1, whose condition grows as r falls."""
+    n = 20
+    R = torch.diag(torch.ones(n - 1, dtype=torch.float64), 1)
+    R[n - 1, 0] = back
+    with mpmath.workdps(60):
+        r = mpmath.mpf(back)
+        power = [mpmath.binomial(n - 1, k) for k in range(n)]
+        rising = [r * a + b for a, b in zip([*power, 0], [0, *power], strict=True)]  # its constant is r, taken off
+        roots = mpmath.polyroots(rising[:0:-1], maxsteps=500, extraprec=300)
+        exact = float(min(-mpmath.re(root) for root in roots))
+    assert float(theory.spectral_gap(theory.from_rates(R))) == pytest.approx(exact, abs=digits)
+
+
+def test_spectral_gap_is_that_of_one_recurrent_class():
+    with pytest.raises(theory.NotUniqueError, match="2 recurrent classes"):
+        theory.spectral_gap(torch.block_diag(*[theory.from_rates(torch.ones(2, 2, dtype=torch.float64))] * 2))
+
+
 def test_one_state():
     A = torch.zeros(1, 1, dtype=torch.float64)
     assert theory.spectral_gap(A) == torch.inf

@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -21,6 +22,50 @@ def test_mean_against_quadrature_of_the_matrix_exponential():
     for t in (0.05, 1.0, 30.0):
         exact, _ = integrate.quad_vec(lambda s: linalg.expm(A.numpy() * s) @ x0.numpy(), 0, t, epsabs=1e-13)
         np.testing.assert_allclose(theory.occupation_mean(A, x0, t), exact / t, atol=1e-12)
+
+
+@pytest.mark.parametrize("t", [1e-12, 1e-3, 0.7, 40.0, 1e6])
+def test_mean_against_sixty_digits_on_a_metastable_chain(t):
+    """The formula with A^# is off by η ‖A^#‖/t here, which is more than 1 at the shortest t, and may be negative."""
+    rates = np.ones((4, 4))
+    rates[:2, 2:], rates[2:, :2] = 3e-9, 1e-9
+    A = theory.from_rates(rates)
+    x0 = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64)
+    with mpmath.workdps(60):
+        M = mpmath.matrix(8, 8)  # e^{Mt} of M = [[A, I], [0, 0]] holds the integral of e^{As} in its upper right block
+        for j in range(4):
+            for i in range(4):
+                M[i, j] = mpmath.mpf(rates[i, j]) if i != j else -mpmath.fsum(np.delete(rates[:, j], j).tolist())
+            M[j, 4 + j] = 1
+        integral = mpmath.expm(M * mpmath.mpf(t))
+        exact = [float(integral[i, 4] / mpmath.mpf(t)) for i in range(4)]
+    mean = theory.occupation_mean(A, x0, t)
+    assert mean.tolist() == pytest.approx(exact, rel=1e-13)
+
+
+def test_mean_for_all_times_that_the_dtype_holds():
+    A = random_generator(3, seed=4)
+    x0 = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
+    p = theory.stationary_distribution(A)
+    assert torch.allclose(theory.occupation_mean(A, x0, 1e308), p, rtol=1e-13)
+    assert torch.allclose(theory.propagate(A, x0, [1e308])[0], p, rtol=1e-13)
+    assert torch.allclose(theory.occupation_mean(A, x0, 1e-300), x0, atol=1e-15)
+
+
+def test_mean_of_a_chain_with_two_recurrent_classes():
+    A = theory.from_rates(np.kron(np.eye(2), np.ones((2, 2))))
+    x0 = torch.tensor([0.25, 0.25, 0.5, 0.0], dtype=torch.float64)
+    mean = theory.occupation_mean(A, x0, 1e9)
+    assert mean.tolist() == pytest.approx([0.25] * 4, abs=1e-9)
+
+
+def test_derivative_of_the_mean():
+    rates = torch.rand(2, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    x0 = torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)
+    for t in (0.1, 5.0):
+        mean = lambda R, t=t: theory.occupation_mean(theory.from_rates(R), x0, t)  # noqa: E731
+        assert torch.autograd.gradcheck(mean, rates, check_forward_ad=True)
+        assert torch.autograd.gradgradcheck(mean, rates)
 
 
 def test_covariance_is_the_curvature_of_the_largest_eigenvalue():

@@ -54,10 +54,13 @@ def derivatives(system: FastSlowSystem, x: Float64[Tensor, "b n"], y: Float64[Te
 
 
 def right_hand_side(system: FastSlowSystem, x: Tensor, y: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
-    """(A(y) x / ε, g(x, y)) for x[..., n], y[..., m], eps[...], less the rounding in 1ᵀA x, which 1/ε would magnify."""
+    """(A(y) x / ε, g(x, y)) for x[..., n], y[..., m], eps[...], less the rounding in 1ᵀA x, which 1/ε would magnify.
+
+    Detached: trajectories are not differentiated, and parameters of A and g would make a graph of every step.
+    """
     product = (system.A(y) @ x[..., None])[..., 0]
     product = product - product.mean(-1, keepdim=True)
-    return product / eps[..., None], system.g(x, y)
+    return (product / eps[..., None]).detach(), system.g(x, y).detach()
 
 
 def jacobian(A: Tensor, x: Tensor, eps: Tensor, d: Derivatives) -> Tensor:

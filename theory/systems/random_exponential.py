@@ -25,10 +25,11 @@ def system(*, n_states: Any = 6, n_slow: Any = 3, seed: Any = 0) -> FastSlowSyst
     """The system drawn from `seed`; raises `ValueError` for n_states < 1, n_slow < 1 or a seed that is no integer."""
     n_states = check_integer(n_states, "n_states", least=1)
     n_slow, seed = check_integer(n_slow, "n_slow", least=1), check_integer(seed, "seed")
-    rng = torch.Generator().manual_seed(seed)
-    base = torch.randn(n_states, n_states, generator=rng, dtype=torch.float64) + math.log(4.0 / n_states)
-    slope = torch.randn(n_slow, n_states, n_states, generator=rng, dtype=torch.float64) / math.sqrt(n_slow)
-    readout = 2.0 * torch.rand(n_slow, n_states, generator=rng, dtype=torch.float64) - 1.0
+    rng = torch.Generator("cpu").manual_seed(seed)
+    how: Any = {"generator": rng, "dtype": torch.float64, "device": "cpu"}
+    base = torch.randn(n_states, n_states, **how) + math.log(4.0 / n_states)
+    slope = torch.randn(n_slow, n_states, n_states, **how) / math.sqrt(n_slow)
+    readout = 2.0 * torch.rand(n_slow, n_states, **how) - 1.0
 
     def generator(y: Tensor) -> Tensor:
         tilt = (y[..., :, None, None] * slope.to(device=y.device, dtype=y.dtype)).sum(-3)

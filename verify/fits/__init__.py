@@ -35,7 +35,20 @@ def list_fits() -> list[str]:
 
 
 def get_fit(name: str) -> Callable[..., Fit]:
-    """fit(y[k, m], x[k, n], *, seed, device) of the method `name`; `ValueError` listing the names there are."""
+    """fit(y[k, m], x[k, n], *, seed, device) of the method `name`; `ValueError` listing the names there are.
+
+    It trains under `torch.no_grad` and `torch.inference_mode` as well.
+    """
     if name not in list_fits():
         raise ValueError(f"unknown fit {name!r}; there are {', '.join(list_fits())}")
-    return importlib.import_module(f"{__name__}.{name}").fit
+    method = importlib.import_module(f"{__name__}.{name}").fit
+
+    def trained(y: Tensor, x: Tensor, **options: Any) -> Fit:
+        import torch
+
+        with torch.inference_mode(False), torch.enable_grad():
+            # Values alone; inference tensors are none that a backward pass could save.
+            pair = (v.clone() if v.is_inference() else v.detach() for v in (y, x))
+            return method(*pair, **options)
+
+    return trained

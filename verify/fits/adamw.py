@@ -26,7 +26,7 @@ def fit(y: Float[Tensor, "k m"], x: Float[Tensor, "k n"], *, seed: int, device: 
     phi: PhiTheta = draw_features(y, x.shape[-1], width=WIDTH, spread=1.0, seed=seed)
     optimiser = torch.optim.AdamW(phi.parameters(), lr=PEAK_RATE, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
-    order = torch.Generator().manual_seed(seed)
+    order = torch.Generator("cpu").manual_seed(seed)
     losses = torch.zeros(STEPS, dtype=y.dtype, device=y.device)
     for step in range(STEPS):
         chosen = torch.randint(len(y), (BATCH,), generator=order).to(y.device)

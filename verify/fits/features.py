@@ -20,7 +20,7 @@ def draw_features(y: Float[Tensor, "k m"], n_states: int, *, width: int, spread:
     zero."""
     low, high = y.amin(0), y.amax(0)
     half = 0.5 * (high - low)
-    rng = torch.Generator().manual_seed(seed)
+    rng = torch.Generator("cpu").manual_seed(seed)
     phi = PhiTheta(y.shape[-1], n_states, width, 1, "simplex", generator=rng, device=y.device, dtype=y.dtype)
     phi.standardise(0.5 * (low + high), torch.where(half > 0, half, torch.ones_like(half)))
     layer = cast(nn.Linear, phi.hidden[0])

@@ -61,7 +61,7 @@ def observe(
         A = theory.A(y)
         p = stationary_distribution(A)
         stays, _ = block_mean(propagator(A, step, euler=euler), p, period)
-        return float(total_variation(stays, p).mean())
+        return float(total_variation(stays, p).detach().mean())
 
     return Observation(
         y=y,
@@ -103,10 +103,10 @@ def default_step(system: FastSlowSystem, kernel: str) -> float:
     system.check_at(y)
     A = system.A(y)
     crossing = crossing_rate(system, y)
-    slowest = max(float(relaxation_rate(system, y).min()), 0.0)
+    slowest = max(float(relaxation_rate(system, y).detach().min()), 0.0)
     limits = [0.1 / crossing if crossing > 0 else math.inf, 0.16 / slowest if 0 < slowest < math.inf else math.inf]
     if kernel == "euler":
-        limits.append(0.5 / max(float(-A.diagonal(dim1=-2, dim2=-1).min()), torch.finfo(y.dtype).tiny))
+        limits.append(0.5 / max(float(-A.detach().diagonal(dim1=-2, dim2=-1).min()), torch.finfo(y.dtype).tiny))
     step = min(limits)
     return float(f"{step:.2g}") if math.isfinite(step) else 1.0
 
@@ -125,18 +125,18 @@ def number_of_blocks(system: FastSlowSystem, step: float) -> int:
 def crossing_rate(system: FastSlowSystem, y: Tensor) -> float:
     """max |g(x, y)| over the width of the box, over y[k, m], with x at the simplex's centre: per unit of time."""
     centre = torch.full((len(y), system.n_states), 1.0 / system.n_states, dtype=y.dtype, device=y.device)
-    return float((system.g(centre, y).abs() / (system.high - system.low).to(y)).max())
+    return float((system.g(centre, y).detach().abs() / (system.high - system.low).to(y)).max())
 
 
 def _unsettled(system: FastSlowSystem, y: Tensor, period: int, step: float) -> str:
     """Why the start value is not yet forgotten at the end of some trajectory y[count, k, m], or an empty string."""
-    slowest = float(relaxation_rate(system, y[:, -1]).min())
+    slowest = float(relaxation_rate(system, y[:, -1]).detach().min())
     in_block = period * step * slowest
     if in_block >= SETTLED_IN_BLOCK:
         return ""
     # A block that has not relaxed carries the lag of those before it. That adds up to the same leading term as long as
     # the lag is steady: P λ far above the rate at which the displacement of y per block changes.
-    moves = (y[:, 1:] - y[:, :-1]) / (system.high - system.low).to(y)
+    moves = (y[:, 1:] - y[:, :-1]).detach() / (system.high - system.low).to(y)
     last = float(moves[:, -1].abs().mean())
     change = float((moves[:, -1] - moves[:, -2]).abs().mean())
     slow_rate = change / (step * last) if last > 0 else 0.0

@@ -125,7 +125,7 @@ def observe(
     """The clock's observation with sampled frequencies in place of block means, and their expected TV beside it."""
     exact = clock.observe(system, period, step=step, kernel=kernel, count=count, seed=seed, device=device)
     pairs = collect(system, period, step, count, seed=seed, samples=samples, way=way, kernel=kernel, device=device)
-    noise = float(pairs.sampling_tv.mean())
+    noise = float(pairs.sampling_tv.detach().mean())
     note = f"{pairs.tokens:.3g} sampled tokens a pair ({way}): the noise in φ_θ falls as one over its square root"
 
     def seen_as(p: Tensor) -> Tensor:
@@ -138,6 +138,6 @@ def observe(
 
 def _multinomial(mean: Tensor, samples: int, seed: int) -> Tensor:
     """One multinomial draw [N, n] of `samples` tokens for each row of mean[N, n]."""
-    law = mean.cpu().numpy()
+    law = mean.detach().cpu().numpy()
     rng = np.random.default_rng(seed)
     return torch.from_numpy(rng.multinomial(samples, law / law.sum(-1, keepdims=True))).to(mean.device)

@@ -51,7 +51,7 @@ def observe(
         looser, _, both = end_of_trajectories(100 * RTOL, 100 * ATOL)
         return float(total_variation(looser, x)[stayed & both].mean())
 
-    slowest = float(relaxation_rate(system, y_seen).min())
+    slowest = float(relaxation_rate(system, y_seen).detach().min())
     why_not = ""
     if span * slowest * period < LAYER_GONE or slowest * period < SLOW_MARGIN * crossing:
         why_not = (

@@ -23,7 +23,7 @@ _MOST_STEPS = 2_000
 def integrate(problem: Problem) -> Solution:
     """The trajectories at the times problem.t, all with the same steps; `ValueError` where the problem is stiff."""
     system, eps = problem.system, problem.eps
-    fastest = system.A(problem.y0).diagonal(dim1=-2, dim2=-1).abs().amax(-1) / eps
+    fastest = system.A(problem.y0).diagonal(dim1=-2, dim2=-1).abs().amax(-1).detach() / eps
     span = float(problem.t[-1] - problem.t[0])
     needed = float(fastest.max()) * span / _STABILITY
     if needed > _MOST_STEPS:
