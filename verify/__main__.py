@@ -43,13 +43,14 @@ def parser() -> Parser:
     """The command line; building it imports neither torch nor any claim."""
     p = Parser(prog="python -m verify", description=__doc__)
     p.add_argument("--list", action="store_true", help="list the claims with tag and statement, and run nothing")
-    p.add_argument("--tag", nargs="+", choices=TAGS, metavar="TAG", help=f"only claims so tagged: {', '.join(TAGS)}")
-    p.add_argument("--claim", nargs="+", metavar="ID", help="only these claims")
+    several: dict[str, Any] = {"nargs": "+", "action": "extend"}  # --claim A --claim B as --claim A B
+    p.add_argument("--tag", **several, choices=TAGS, metavar="TAG", help=f"only claims so tagged: {', '.join(TAGS)}")
+    p.add_argument("--claim", **several, metavar="ID", help="only these claims")
     p.add_argument(
         "--profile",
         choices=PROFILES,
         default="quick",
-        help="quick (minutes, default), paper (trains 500k tokens, half an hour), scale (>= 10M tokens)",
+        help="quick (default, a minute), paper (trains 500k tokens: ten minutes), scale (>= 10M tokens: hours)",
     )
     p.add_argument(
         "--seeds",
@@ -58,7 +59,7 @@ def parser() -> Parser:
         help="of the trained models; other checks draw from the first. Default 0 (quick), 0 … 4 (paper), 0, 1 (scale)",
     )
     p.add_argument("--mutants", action="store_true", help="also run each check on its broken input")
-    p.add_argument("--folder", nargs="+", type=Path, default=[], metavar="DIR", help="take the claims in DIR as well")
+    p.add_argument("--folder", **several, type=Path, default=[], metavar="DIR", help="take the claims in DIR as well")
     p.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N; default %(default)s")
     p.add_argument("--scheduler", metavar="ADDRESS", help="run on the Dask cluster of this scheduler")
     p.add_argument("--jobs", type=positive_integer, metavar="N", help="local processes; default one a core")

@@ -33,9 +33,9 @@ TAGS = ("exact", "structural", "heuristic", "empirical", "gap")
 class Profile:
     """How much a check may spend, and with what.
 
-    name: quick (minutes), paper (500k tokens, half an hour) or scale (>= 10M tokens). seeds: one trained model each;
-    checks without training draw from the first. device: of what computes in batches. trained: results of the cells that
-    the claim asked for (`Claim.cells`), filled in by the runner.
+    name: quick (a minute for all claims), paper (500k tokens: ten minutes) or scale (>= 10M tokens: hours). seeds: one
+    trained model each; checks without training draw from the first. device: of what computes in batches. trained:
+    results of the cells that the claim asked for (`Claim.cells`), filled in by the runner.
 
     Raises `ValueError` for an unknown name and for seeds that are not different integers >= 0.
     """

@@ -12,7 +12,6 @@ from network.command_line import VIOLATED, failure, seed_number
 from verify import manifold_gap
 from verify.command_line import (
     Parser,
-    UsageError,
     check_device,
     check_writable,
     module_names,
@@ -103,6 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = p.parse_args(argv)
     names = module_names("theory", "systems")
     if arguments.system not in (*names, "all") and ".py:" not in arguments.system:
+        if arguments.system.endswith(".py"):
+            p.error(f"argument --system: which function of {arguments.system}? {arguments.system}:FACTORY")
         choices = f"all, FILE.py:FACTORY or one of {', '.join(names)}"
         p.error(f"argument --system: unknown system {arguments.system!r}; choose {choices}")
     if arguments.phi_theta and arguments.system == "all":
@@ -156,7 +157,7 @@ def _command(arguments: Any, names: list[str], prog: str) -> int:
 
 def _measured(arguments: Any, system: FastSlowSystem, phi: Any, device: str) -> ManifoldGap:
     """`measure` as the command line asks; what a user's own file raises on the way is reported against it."""
-    from verify.user_code import RAISED, raised_in
+    from verify.user_code import RAISED, measuring_raised, raised_in
 
     try:
         return manifold_gap.measure(
@@ -175,7 +176,7 @@ def _measured(arguments: Any, system: FastSlowSystem, phi: Any, device: str) -> 
     except RAISED as error:
         for spec in (arguments.system, arguments.phi_theta):
             if spec and ".py:" in spec and raised_in(spec, error):
-                raise UsageError(f"{spec}: measuring it raised {type(error).__name__}: {error}") from error
+                raise measuring_raised(spec, error) from error
         raise
 
 

@@ -97,7 +97,7 @@ def content(found: Mapping[str, Any], claims: Iterable[FoundClaim | BrokenClaim]
     mutants = f" {sum(run)} of {len(run)} mutants refuted." if run else " Mutants were not run (--mutants)."
     made = found["provenance"]
     return Content(
-        summary=f"{len(sections)} claims: {said}.{mutants}",
+        summary=f"{len(sections)} {'claim' if len(sections) == 1 else 'claims'}: {said}.{mutants}",
         counts=counts,
         made_with=_made_with(made),
         remarks=tuple(_remarks(found["claims"])),

@@ -50,6 +50,7 @@ def ablation_figure(ablation: Ablation) -> Figure:
             rows = [row for row in ablation.comparisons if row.other == ablation.baseline]
             found = [(row.period, row.arm, row.difference, row.interval, row.gate) for row in rows]
             _series(left, right, found, arms, beside=lambda x, place: x * 1.05**place)
+            _each_gate(right, ablation, arms, beside=lambda x, place: x * 1.05**place)
             for panel in (left, right):
                 panel.set_xscale("log", base=2)
                 panel.set_xticks(periods, [str(period) for period in periods])
@@ -103,6 +104,16 @@ def _each_seed(panel: Axes, ablation: Ablation, arms: Sequence[str]) -> None:
     panel.plot([], [], color=GREY, label="one seed", **ONE_SEED)
 
 
+def _each_gate(
+    panel: Axes, ablation: Ablation, arms: Sequence[str], *, beside: Callable[[float, float], float]
+) -> None:
+    """A dash for each seed's own gate: on a logarithmic axis a t interval of three would have no lower end."""
+    for number, arm in enumerate(arms):
+        own = [(cell.period, cell.gate) for cell in ablation.cells if cell.arm == arm and cell.gate]
+        xs = [beside(period, number - (len(arms) - 1) / 2) for period, _ in own]
+        panel.plot(xs, [gate for _, gate in own], ls="none", marker="_", markersize=5, alpha=0.6, color=ARMS[arm][0])
+
+
 def _bands(panel: Axes, ablation: Ablation) -> None:
     """The two yardsticks: seed noise of the baseline, and the margin of equivalence."""
     panel.axhspan(
@@ -150,7 +161,7 @@ def pareto_figure(points: Sequence[ParetoPoint]) -> Figure:
     from matplotlib import rc_context
 
     with rc_context(STYLE):
-        figure = new_figure(6.8, 3.9)
+        figure = new_figure(6.8, 4.1)
         left, right = figure.subplots(1, 2, width_ratios=[1.6, 1.0])
         dense = sorted((p for p in points if p.arm == "dense"), key=lambda p: p.time.median)
         baseline = max(dense, key=lambda p: p.fast)
@@ -175,7 +186,7 @@ def pareto_figure(points: Sequence[ParetoPoint]) -> Figure:
                 va="top",
                 fontsize=7,
             )
-        _pareto_legend(left, points)
+        _pareto_legend(figure, points)
         times = [p.time.median for p in points]
         left.set_xlim(min(times) - 0.12, max(times) + 0.06)
         left.set_xlabel(f"step time over dense ({baseline.fast} layers)")
@@ -195,7 +206,7 @@ def _marker(arm: str, fast: int, points: Sequence[ParetoPoint], period: int | No
     return {"color": colour, "marker": form, "ms": size + 2 * edge, "markeredgecolor": "white", "mew": edge}
 
 
-def _pareto_legend(panel: Axes, points: Sequence[ParetoPoint]) -> None:
+def _pareto_legend(figure: Figure, points: Sequence[ParetoPoint]) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -210,7 +221,7 @@ def _pareto_legend(panel: Axes, points: Sequence[ParetoPoint]) -> None:
         sizes = _marker("local", 0, points, period)
         handles += [Line2D([], [], label=f"P = {period}", **sizes | grey)]
     handles.append(Patch(color=OKABE_ITO["sky"], alpha=0.12, lw=0, label=f"time ≤ {TARGET}"))
-    panel.legend(handles=handles, loc="upper right", fontsize=7, ncols=2)
+    figure.legend(handles=handles, loc="outside lower center", fontsize=7, ncols=(len(handles) + 1) // 2)
 
 
 def _remainders(panel: Axes, points: Sequence[ParetoPoint]) -> None:

@@ -13,9 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from theory import FastSlowSystem
+from theory import (
+    FastSlowSystem,
+    NotUniqueError,
+    recurrent_classes,
+    spectral_gap,
+    stationary_distribution,
+    total_variation,
+)
 from verify.command_line import UsageError
 
+CLOSED_FORM = 1e-6  # how far a stated closed form may be from what is computed: TV, or relative to the largest rate
 RAISED = (Exception, SystemExit)  # sys.exit in a user's file must not decide the exit code
 
 
@@ -35,7 +43,7 @@ def load_factory(spec: str) -> Callable[..., Any]:
     try:
         module_spec.loader.exec_module(module)
     except RAISED as error:
-        raise UsageError(f"{file}: importing it raised {type(error).__name__}: {error}") from error
+        raise UsageError(f"{file}: importing it raised {_told(error, path)}") from error
     factory = getattr(module, name, None)
     if not callable(factory):
         found = [key for key, value in vars(module).items() if inspect.isfunction(value)]
@@ -44,7 +52,8 @@ def load_factory(spec: str) -> Callable[..., Any]:
 
 
 def load_system(spec: str) -> FastSlowSystem:
-    """The `FastSlowSystem` that FILE.py:FACTORY returns, checked at 64 points of its box."""
+    """The `FastSlowSystem` that FILE.py:FACTORY returns, checked at 64 points of its box: A and g there, and that the
+    closed forms it states, of p_st and of the spectral gap, are those of its A."""
     system = call(load_factory(spec), spec)
     if not isinstance(system, FastSlowSystem):
         raise UsageError(f"{spec}: returned {type(system).__name__}, not a theory.FastSlowSystem")
@@ -53,12 +62,41 @@ def load_system(spec: str) -> FastSlowSystem:
     try:
         system.check_at(y)
         drift = system.g(x, y)
+        _check_closed_forms(system, y, spec)
+    except UsageError:
+        raise
     except RAISED as error:
-        raise UsageError(f"{spec}: {type(error).__name__}: {error}") from error
+        raise UsageError(f"{spec}: {_told(error, _file(spec))}") from error
     if not bool(torch.isfinite(drift).all()):
         bad = y[~torch.isfinite(drift).all(-1)][0].tolist()
         raise UsageError(f"{spec}: g(x, y) is not finite at y = {bad}")
     return system
+
+
+def _check_closed_forms(system: FastSlowSystem, y: Tensor, spec: str) -> None:
+    """Raise `UsageError` where A(y), y[k, m], has no one p_st, or a stated closed form is not that of A(y)."""
+    A = system.A(y)
+    try:
+        p = stationary_distribution(A)
+    except NotUniqueError as error:
+        several = next(point for point, matrix in zip(y, A, strict=True) if len(recurrent_classes(matrix)) > 1)
+        raise UsageError(f"{spec}: at y = {several.tolist()}: {error}") from error
+    if system.stationary is not None:
+        stated = system.stationary(y)
+        wrong = ~(total_variation(stated, p) <= CLOSED_FORM)
+        if bool(wrong.any()):
+            raise UsageError(
+                f"{spec}: stationary(y) is not p_st of A(y) at y = {y[wrong][0].tolist()}: it gives "
+                f"{stated[wrong][0].tolist()}, and p_st is {p[wrong][0].tolist()}"
+            )
+    if system.spectral_gap is not None:
+        stated, gap = system.spectral_gap(y), spectral_gap(A)
+        wrong = ~((stated - gap).abs() <= CLOSED_FORM * A.abs().amax((-2, -1)))
+        if bool(wrong.any()):
+            raise UsageError(
+                f"{spec}: spectral_gap(y) is not that of A(y) at y = {y[wrong][0].tolist()}: it gives "
+                f"{float(stated.detach()[wrong][0]):.6g}, and the gap is {float(gap.detach()[wrong][0]):.6g}"
+            )
 
 
 def call(factory: Callable[..., Any], spec: str, **arguments: Any) -> Any:
@@ -66,13 +104,32 @@ def call(factory: Callable[..., Any], spec: str, **arguments: Any) -> Any:
     try:
         return factory(**arguments)
     except RAISED as error:
-        raise UsageError(f"{spec}: calling it raised {type(error).__name__}: {error}") from error
+        raise UsageError(f"{spec}: calling it raised {_told(error, _file(spec))}") from error
 
 
 def raised_in(spec: str, error: BaseException) -> bool:
     """Whether `error` came up through the file of FILE.py:FACTORY."""
-    file = Path(spec.rpartition(":")[0]).resolve()
-    return any(Path(frame.f_code.co_filename) == file for frame, _ in traceback.walk_tb(error.__traceback__))
+    return bool(_lines(error, _file(spec)))
+
+
+def measuring_raised(spec: str, error: BaseException) -> UsageError:
+    """`error`, which came up through the file of FILE.py:FACTORY while it was measured, as one about that file."""
+    return UsageError(f"{spec}: measuring it raised {_told(error, _file(spec))}")
+
+
+def _file(spec: str) -> Path:
+    return Path(spec.rpartition(":")[0]).resolve()
+
+
+def _lines(error: BaseException, file: Path) -> list[str]:
+    """The lines of `file` that `error` came up through, the innermost last."""
+    frames = [(frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    return [f"line {line} in {code.co_name}" for code, line in frames if Path(code.co_filename) == file]
+
+
+def _told(error: BaseException, file: Path) -> str:
+    lines = _lines(error, file)
+    return f"{type(error).__name__}: {error}" + (f" ({lines[-1]})" if lines else "")
 
 
 def check_phi_theta(phi: Callable[[Tensor], Tensor], system: FastSlowSystem, spec: str, device: str) -> None:
@@ -85,16 +142,19 @@ def check_phi_theta(phi: Callable[[Tensor], Tensor], system: FastSlowSystem, spe
         with torch.no_grad():
             x = phi(y)
     except RAISED as error:
-        raise UsageError(f"{spec}: φ_θ(y) raised {type(error).__name__}: {error}") from error
+        raise UsageError(f"{spec}: φ_θ(y) raised {_told(error, _file(spec))}") from error
     expected = (8, system.n_states)
     if not isinstance(x, Tensor) or tuple(x.shape) != expected:
         shape = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
         raise UsageError(f"{spec}: φ_θ(y) gave {shape} for y {list(y.shape)}; {list(expected)} is needed")
     if x.dtype != y.dtype:
         raise UsageError(f"{spec}: φ_θ(y) has dtype {x.dtype}; float64 is needed: φ_θ.double()")
+    if not bool(torch.isfinite(x).all()):
+        bad = y[~torch.isfinite(x).all(-1)][0].tolist()
+        raise UsageError(f"{spec}: φ_θ(y) is not finite at y = {bad}")
     unit = 0.5 * torch.finfo(x.dtype).eps
     off, rounding = x.sum(-1) - 1, 16 * unit * (system.n_states * x.abs().sum(-1) + 1)
-    if not bool((torch.isfinite(x).all(-1) & (off.abs() <= rounding)).all()):
+    if not bool((off.abs() <= rounding).all()):
         raise UsageError(
             f"{spec}: φ_θ(y) must sum to one over states within rounding, {float(rounding.min()):.2g}; the sums less "
             f"one are {off.tolist()}"

@@ -40,6 +40,33 @@ def transposed():
 def wrong_g():
     return FastSlowSystem(generator=generator, slow=lambda x, y: x, n_states=2, n_slow=1, low=0.0, high=1.0)
 
+def boxed(**forms):
+    return FastSlowSystem(generator=generator, slow=lambda x, y: x[..., 1:] - y,
+                          n_states=2, n_slow=1, low=0.1, high=1.0, **forms)
+
+def wrong_p():
+    return boxed(stationary=lambda y: torch.cat([y, 1 - y], -1))
+
+def wrong_gap():
+    return boxed(spectral_gap=lambda y: 1 + y[..., 0])
+
+def right_forms():
+    up, down = lambda y: torch.exp(y), lambda y: torch.exp(-y)
+    return boxed(stationary=lambda y: torch.cat([down(y), up(y)], -1) / (up(y) + down(y)),
+                 spectral_gap=lambda y: (up(y) + down(y))[..., 0])
+
+def nothing_moves():
+    return FastSlowSystem(generator=lambda y: torch.zeros(*y.shape[:-1], 2, 2, dtype=y.dtype),
+                          slow=lambda x, y: x[..., 1:] - y, n_states=2, n_slow=1, low=0.0, high=1.0)
+
+def raises_in_A():
+    def A(y):
+        return torch.eye(3)[y]
+    return FastSlowSystem(generator=A, slow=lambda x, y: x[..., 1:] - y, n_states=2, n_slow=1, low=0.0, high=1.0)
+
+def nan_phi():
+    return lambda y: torch.cat([y, 1 - y], -1) * torch.nan
+
 def raises():
     raise KeyError("my own mistake")
 
@@ -123,6 +150,7 @@ def usage_error(arguments: list[str], capsys) -> str:
         ([*FAST, "--device", "meta"], "--device meta: has no float64"),
         ([*FAST, "--phi-theta", "nowhere.safetensors"], "nowhere.safetensors: no such file"),
         (["--system", "nowhere.py:f"], "nowhere.py: no such file"),
+        (["--system", "nowhere.py"], "which function of nowhere.py? nowhere.py:FACTORY"),
         ([*FAST, "--kernel", "euler", "--step", "10"], "take the exp kernel or a smaller step"),
     ],
 )
@@ -151,7 +179,13 @@ def test_an_out_that_is_not_writable_is_refused_before_anything_is_computed(caps
     "factory, message",
     [
         ("missing", "has no function 'missing'; it defines"),
-        ("raises", "calling it raised KeyError: 'my own mistake'"),
+        ("raises", "calling it raised KeyError: 'my own mistake' (line 50 in raises)"),
+        ("raises_in_A", "IndexError: tensors used as indices"),
+        ("raises_in_A", "(line 43 in A)"),
+        ("nothing_moves", "mine.py:nothing_moves: at y = [0."),
+        ("nothing_moves", "has 2 recurrent classes"),
+        ("wrong_p", "stationary(y) is not p_st of A(y) at y = [0."),
+        ("wrong_gap", "spectral_gap(y) is not that of A(y) at y = [0."),
         ("not_a_system", "returned int, not a theory.FastSlowSystem"),
         ("transposed", "looks transposed"),
         ("wrong_g", "the map g"),
@@ -222,6 +256,16 @@ def test_exit_code_1_for_a_violated_and_3_for_an_inconclusive_measurement(user_f
     assert "does not shrink" in capsys.readouterr().out
     assert main([*system, "--periods", "64,128"]) == 3
     assert main([*system, "--periods", "64,128,256", "--phi-theta", f"{user_file}:phi_of"]) == 1
+
+
+def test_closed_forms_that_are_right_are_taken(user_file, tmp_path, capsys):
+    arguments = ["--system", f"{user_file}:right_forms", "--out", str(tmp_path), "--periods", "64,128,256"]
+    assert main(arguments) == 0 and "HOLDS" in capsys.readouterr().out
+
+
+def test_a_phi_that_is_not_finite_is_refused(user_file, tmp_path, capsys):
+    arguments = ["--system", f"{user_file}:my_system", "--phi-theta", f"{user_file}:nan_phi", "--out", str(tmp_path)]
+    assert "mine.py:nan_phi: φ_θ(y) is not finite at y = [0." in usage_error(arguments, capsys)
 
 
 def test_a_phi_off_the_simplex_is_refused(user_file, tmp_path, capsys):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from verify.__main__ import main
+
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
@@ -148,3 +150,13 @@ def test_a_cluster_that_loses_a_worker_gives_the_json_of_the_local_run(tmp_path)
     assert same(out) == same(local.stdout)
     assert times_run(tmp_path, "waits") == 2
     assert [times_run(tmp_path, id) for id in ("holds", "wrong", "raises")] == [1, 1, 1]
+
+
+def test_options_given_twice_add_up(capsys):
+    assert main(["--list", "--claim", "token_clock", "--claim", "wall_clock"]) == 0
+    listed = capsys.readouterr().out
+    assert "token_clock" in listed and "wall_clock" in listed and listed.count("\n") == 2
+    assert main(["--list", "--tag", "gap", "--tag", "empirical"]) == 0
+    assert {line.split()[1] for line in capsys.readouterr().out.splitlines()} == {"gap", "empirical"}
+    assert main(["--list", "--claim", "token_clock"]) == 0  # nothing is left of an earlier parse
+    assert capsys.readouterr().out.count("\n") == 1
