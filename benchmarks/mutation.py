@@ -50,6 +50,7 @@ TESTS = {
         "theory/test_token_clock.py",
         "theory/test_token_clock_batches.py",
         "theory/test_token_clock_arguments.py",
+        "theory/test_leaving_the_box.py",
     ],
     "verify/convergence.py": ["verify/test_convergence.py", "verify/test_convergence_boundaries.py"],
 }

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from theory import FastSlowSystem, NumericalError, from_rates, get_system, predicted_gap, token_clock
+from theory import FastSlowSystem, GeneratorError, NumericalError, from_rates, get_system, predicted_gap, token_clock
 
 F64 = torch.float64
 
@@ -73,3 +73,16 @@ def test_the_predicted_gap_refuses_what_does_not_belong_to_its_system():
     ):
         with pytest.raises(ValueError, match=name):
             predicted_gap(**{"system": system, "y_before": y, "y": y, "period": 4, "step": 0.1} | arguments)
+
+
+@pytest.mark.parametrize("name", ["y_before", "y"])
+def test_the_predicted_gap_names_the_y_without_a_generator(name):
+    def generator(y):
+        rates = from_rates(torch.ones(2, 2, dtype=F64).expand(*y.shape[:-1], 2, 2))
+        return torch.where((y > 0.7)[..., None], -rates, rates)
+
+    system = FastSlowSystem(generator=generator, slow=lambda x, y: -y, n_states=2, n_slow=1, low=0.0, high=1.0)
+    y = torch.tensor([[0.1], [0.2], [0.3]], dtype=F64)
+    wrong = {"y_before": y, "y": y} | {name: y + torch.tensor([[0.0], [0.55], [0.0]], dtype=F64)}
+    with pytest.raises(GeneratorError, match=r"at y = \[0.75\].*negative rate"):
+        predicted_gap(system, period=4, step=0.1, **wrong)
