@@ -73,8 +73,10 @@ def metastable_figure(sites: Tensor, exact: Tensor, found: Mapping[str, Tensor])
             "above: no digit is right", (0.5, 1.0), xycoords=("axes fraction", "data"), xytext=(0, 3),
             textcoords="offset points", fontsize=8, ha="center",
         )  # fmt: skip
-        for panel in (left, right):
+        for panel, decades in ((left, range(-60, 1, 10)), (right, range(-16, 33, 8))):
             panel.set_yscale("log")
+            panel.set_yticks([10.0**decade for decade in decades])
+            panel.minorticks_off()
             panel.set_xlabel("position s (well minima at ±1)")
         handles, labels = left.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
