@@ -192,7 +192,8 @@ def spectral_gap(A: Any) -> Tensor:
 
 def _beside(A: Tensor, v: Tensor, name: str) -> Tensor:
     """v[..., n], or a `ValueError` where it cannot stand beside A[..., n, n]."""
-    if A.ndim < 2 or v.ndim == 0 or v.shape[-1] != A.shape[-1] or v.dtype != A.dtype or v.device != A.device:
+    n = A.shape[-1] if A.ndim > 1 and A.shape[-1] == A.shape[-2] else 0
+    if n == 0 or v.ndim == 0 or v.shape[-1] != n or v.dtype != A.dtype or v.device != A.device:
         raise ValueError(
             f"{name} must be [..., n] for A, {list(A.shape)} in {A.dtype} on {A.device}; got {list(v.shape)} in "
             f"{v.dtype} on {v.device}"

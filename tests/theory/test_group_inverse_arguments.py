@@ -24,6 +24,12 @@ def test_a_vector_that_does_not_fit_is_refused(v):
         solve_sum_zero(A, v)
 
 
+@pytest.mark.parametrize("wrong", [A[0], A[:2], A[:, :2], A[:0, :0]])
+def test_a_matrix_beside_a_given_p_is_square(wrong):
+    with pytest.raises(ValueError, match=r"p must be \[\.\.\., n\] for A, \["):
+        solve_sum_zero(wrong, V, Q)
+
+
 def test_batches_that_do_not_broadcast_are_refused_by_name():
     for call in (
         lambda: sensitivity(A.expand(2, 3, 3), torch.zeros(4, 3, 3, dtype=F64)),
@@ -89,6 +95,8 @@ def test_the_difference_of_two_close_generators_is_a_direction():
     assert float((b - a).sum(-2).abs().max()) > 1e-17
     moved = theory.stationary_distribution(b) - theory.stationary_distribution(a)
     assert torch.allclose(sensitivity(a, b - a), moved, rtol=1e-4, atol=1e-15)
+    whole = theory.from_rates((b - a).fill_diagonal_(0.0))  # the same rates, and columns that sum to zero
+    assert torch.allclose(sensitivity(a, b - a), sensitivity(a, whole), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("spread", [0.0, 8.0])
