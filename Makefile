@@ -18,9 +18,9 @@ help:
 	@echo "make clean  remove .venv and everything generated"
 
 .venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python >= 3.11 is needed; name one with: make PYTHON=python3.12 ..."; exit 2; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python >= 3.11 is needed; name one with: make PYTHON=python3.12 ..."; exit 2; }
 	@echo "Creating .venv"
-	@$(PYTHON) -m venv .venv
+	@"$(PYTHON)" -m venv .venv
 
 .venv/.run-installed: $(SETUP) | .venv/bin/python
 	@echo "Installing the pinned packages into .venv (once, about two minutes): torch, numpy, scipy, numba, sympy, matplotlib, ..."

@@ -113,5 +113,8 @@ def _why_no_slope(rows: Sequence[Row], slope: Slope, rounding: float) -> str:
     if floored:
         causes.append(f"{len(floored)} of {len(rows)} periods limited by the floor")
     if rows and all(row.predicted_tv <= rounding for row in rows):
-        causes.insert(0, "no O(ε) term to measure: the predicted gap is rounding (does p_st depend on y?)")
+        causes.insert(0, "no O(ε) term to measure: the predicted gap is rounding (does p_st depend on y, does y move?)")
+    elif floored and len(floored) == len(rows) and all(row.predicted_tv > 10 * row.gap_tv for row in rows):
+        expected = f"one learned from the data would be {rows[-1].predicted_tv:.1e} off at P = {rows[-1].period}"
+        causes.insert(0, f"φ_θ is p_st itself, to the floor, where {expected}")
     return "; ".join(causes)

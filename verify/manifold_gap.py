@@ -174,7 +174,7 @@ def measure(
     everywhere = 2 if phi_theta is None else 1
     for note, where in remarks.items():
         notes.append(note if len(where) == everywhere * len(rows) else f"{', '.join(where)}: {note}")
-    if last_fit is not None:
+    if last_fit is not None and phi_theta is None:
         notes.append(f"fit at P = {rows[-1].period}: {last_fit.note}")
     slope, ratios = slope_and_ratios(rows, floor)
     verdict, reason = judge(

@@ -30,7 +30,8 @@ def gap_table(result: ManifoldGap) -> str:
         low, high = result.ratio_interval
         ratio = f"{result.constant_ratio:.5f}   range    [{low:.5f}, {high:.5f}]"
         lines.append(f"measured / predicted gap      {ratio}   claimed 1")
-    lines.append(f"floor (same fit, exact pairs) {result.floor_tv:.2e} TV")
+    floor = "floor (rounding alone)       " if result.fit == "given" else "floor (same fit, exact pairs)"
+    lines.append(f"{floor} {result.floor_tv:.2e} TV")
     if result.rows and result.rows[-1].sampling_tv > 0:
         lines.append(f"sampling of one pair          {result.rows[-1].sampling_tv:.2e} TV expected")
     if result.step_limit:

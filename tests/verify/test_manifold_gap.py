@@ -171,6 +171,23 @@ def test_fewer_than_three_periods_are_inconclusive():
     assert result.verdict is Verdict.INCONCLUSIVE and "only 2 usable points" in result.reason
 
 
+def test_p_st_given_as_phi_is_told_from_one_that_was_learned():
+    system = theory.get_system("two_state")
+    result = measure(system, [64, 256, 1024], phi_theta=lambda y: theory.stationary_distribution(system.A(y)))
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.reason.startswith(
+        "φ_θ is p_st itself, to the floor, where one learned from the data would be 1.3e-05"
+    )
+    assert "floor (rounding alone)" in gap_table(result) and not any("fit at" in note for note in result.notes)
+
+
+def test_a_slow_variable_at_rest_leaves_nothing_to_measure():
+    system = dataclasses.replace(theory.get_system("two_state"), slow=lambda x, y: torch.zeros_like(y))
+    assert measure(system, [64, 256, 1024]).reason.startswith(
+        "no O(ε) term to measure: the predicted gap is rounding (does p_st depend on y, does y move?)"
+    )
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
