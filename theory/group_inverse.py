@@ -32,8 +32,8 @@ def group_inverse(A: Any) -> Tensor:
 
     Right to two thirds of the digits at least, relative to its largest entry, on metastable chains too. Raises
     `GeneratorError` where A is not a generator, `NotUniqueError` where it has several recurrent classes,
-    `NumericalError` where rounding decides the inverse and first-passage times do not exist either: transient states,
-    or times beyond the largest number. Source: Campbell & Meyer 1979, thm 8.2.1 adapted to generators; c is the
+    `NumericalError` where rounding decides the inverse and first-passage times do not serve either: transient states,
+    or times or probabilities beyond the range of numbers. Source: Campbell & Meyer 1979, thm 8.2.1 adapted to generators; c is the
     largest exit rate.
     """
     A = as_real_tensor(A)
@@ -53,10 +53,12 @@ def _by_first_passage(A: Tensor, p: Tensor) -> Tensor:
     times = mean_first_passage_times(A)
     to_typical = (times @ p[..., None])[..., 0]
     inverse = p[..., None] * (times - to_typical[..., None])
-    if not bool(torch.isfinite(plain(inverse)).all()):
+    seen = plain(p) >= torch.finfo(p.dtype).tiny  # a p_i that underflows would take p_i m_ij with it
+    if not bool(torch.isfinite(plain(inverse)).all() & seen.all()):
         raise NumericalError(
             "rounding decides A^#: the slowest rate is too far below the others, and with transient states, or times "
-            "beyond the largest number, it has no other route; lump the states that hardly communicate"
+            "or probabilities beyond the range of numbers, it has no other route; lump the states that hardly "
+            "communicate"
         )
     return inverse
 

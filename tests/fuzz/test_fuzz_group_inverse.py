@@ -121,9 +121,13 @@ def test_sensitivity(case, seed, fault):
     p = exact_stationary(M)
     exact, n = exact_group_inverse(M, p), len(M)
     direction = [[Fraction(float(v)) for v in row] for row in dA.double().reshape(-1, n, n)[0].tolist()]
+    for j in range(n):  # a direction is its rates; its diagonal completes them
+        direction[j][j] = -sum(direction[i][j] for i in range(n) if i != j)
     flow = [sum(direction[i][j] * p[j] for j in range(n)) for i in range(n)]
     found = moved.double().reshape(-1, n)[0].tolist()
-    size = max(abs(e) for row in exact for e in row) * sum(map(abs, flow))
+    size = max(abs(e) for row in exact for e in row) * sum(
+        abs(direction[i][j]) * p[j] for i in range(n) for j in range(n)
+    )
     condition = max(abs(e) for row in exact for e in row) * Fraction(float(np.abs(M).max()))
     for i in range(n):
         truth = -sum(exact[i][j] * flow[j] for j in range(n))

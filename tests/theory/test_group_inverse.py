@@ -91,6 +91,14 @@ def test_transient_states_are_fine():
     assert torch.allclose(A @ G, G @ A, atol=1e-13)
 
 
+def test_probabilities_below_the_smallest_number_are_no_group_inverse():
+    """p_0 is about 1e-439: times its first-passage times, 1e289, it is not zero."""
+    R = torch.zeros(3, 3, dtype=torch.float64)
+    R[0, 1], R[0, 2], R[1, 0], R[1, 2], R[2, 0], R[2, 1] = 3e-289, 2e173, 7e149, 5e173, 2e-137, 1e-202
+    with pytest.raises(theory.NumericalError, match="probabilities beyond the range"):
+        theory.group_inverse(theory.from_rates(R))
+
+
 @given(st.integers(3, 12), st.integers(0, 2**31))
 def test_transient_states_need_no_first_passage(n, seed):
     """Where the inverse by LU is right it is taken: there are no mean first-passage times to a transient state."""
