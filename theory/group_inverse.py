@@ -33,8 +33,8 @@ def group_inverse(A: Any) -> Tensor:
     Right to two thirds of the digits at least, relative to its largest entry, on metastable chains too. Raises
     `GeneratorError` where A is not a generator, `NotUniqueError` where it has several recurrent classes,
     `NumericalError` where rounding decides the inverse and first-passage times do not serve either: transient states,
-    or times or probabilities beyond the range of numbers. Source: Campbell & Meyer 1979, thm 8.2.1 adapted to generators; c is the
-    largest exit rate.
+    or times or probabilities beyond the range of numbers. Source: Campbell & Meyer 1979, thm 8.2.1 adapted to
+    generators; c is the largest exit rate.
     """
     A = as_real_tensor(A)
     p = stationary_distribution(A)
