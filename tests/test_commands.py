@@ -50,8 +50,8 @@ DEFECT = (
     "--width 8 --layers 1 --block-size 16 --sequences 1 --length 16 --iterations 3 --seeds 0 --periods 2 --tokens 4096"
 )
 PARETO = (
-    "--tokens 1024 --block-size 32 --n-embd 8 --learning-rate 0.01 --seeds 2 --rounds 6 --periods 4 --jobs 1 "
-    "--cells cells --out pareto.json"
+    "--tokens 2048 --block-size 64 --n-embd 8 --eval-tokens 256 --learning-rate 0.01 --seeds 2 --rounds 6 --periods 4 "
+    "--jobs 1 --cells cells --out pareto.json"
 )
 RACE: dict[str, Any] = {"exits": (0, 1), "full_exits": (0, 1)}  # 1: a target is missed, which the machine decides too
 HERE = shlex.quote(str(ROOT))

@@ -144,7 +144,8 @@ def test_a_sparse_generator_propagates_a_start_that_is_followed():
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 @pytest.mark.parametrize("fit", list_fits())
-def test_fits_train_where_gradients_are_off(fit, mode):
+def test_fits_train_where_gradients_are_off(fit, mode, monkeypatch):
+    monkeypatch.setattr("verify.fits.adamw.STEPS", 100)
     system = theory.get_system("double_well" if fit == "varpro" else "two_state")  # where varpro optimises
     with mode():
         y = system.uniform(400, seed=0)

@@ -233,7 +233,7 @@ def test_an_empty_table_is_only_a_head():
 def started(corpus, tmp_path, *arguments):
     """The command as a process group of its own, on cells long enough to be caught at work."""
     words = [sys.executable, "-m", "verify.ablation", "--corpus", str(corpus), *SMALL, "--rounds", "0"]
-    words += ["--tokens", "24000", "--seeds", "2", "--arms", "dense,coupled", "--out", str(tmp_path), *arguments]
+    words += ["--tokens", "12000", "--seeds", "2", "--arms", "dense,coupled", "--out", str(tmp_path), *arguments]
     environment = os.environ | {"FASTSLOW_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(words, cwd=ROOT, env=environment, start_new_session=True, **pipes)
