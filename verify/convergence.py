@@ -90,7 +90,7 @@ def _numbers(values: Any, name: str) -> np.ndarray:
 
 def _regression(x: np.ndarray, y: np.ndarray, noise: np.ndarray) -> tuple[float, float]:
     """(slope, half-width of its t interval or, if larger, of the interval that the points' own noise gives)."""
-    from scipy import stats
+    from scipy.special import ndtri, stdtrit  # quantiles: scipy.stats alone takes half a second to import
 
     slope, residual = _line(x, y)
     centred = x - x.mean()
@@ -100,7 +100,7 @@ def _regression(x: np.ndarray, y: np.ndarray, noise: np.ndarray) -> tuple[float,
     scatter = math.sqrt((residual**2).sum() / degrees / sum_of_squares)
     from_noise = math.hypot(*(centred / sum_of_squares * noise))  # without squares that overflow
     tail = 0.5 + CONFIDENCE / 2
-    return slope, float(max(stats.t.ppf(tail, degrees) * scatter, stats.norm.ppf(tail) * from_noise))
+    return slope, float(max(stdtrit(degrees, tail) * scatter, ndtri(tail) * from_noise))
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
