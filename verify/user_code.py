@@ -132,7 +132,7 @@ def _told(error: BaseException, file: Path) -> str:
     return f"{type(error).__name__}: {error}" + (f" ({lines[-1]})" if lines else "")
 
 
-def check_phi_theta(phi: Callable[[Tensor], Tensor], system: FastSlowSystem, spec: str, device: str) -> None:
+def check_phi_theta(phi: Any, system: FastSlowSystem, spec: str, device: str) -> None:
     """Raise `UsageError` unless φ maps y[8, m] to finite x[8, n] of sum one, in float64, within the rounding that
     `theory.certificate` allows: what it would refuse in the middle of a measurement is refused here, by its file."""
     y = system.uniform(8, seed=0, device=device)

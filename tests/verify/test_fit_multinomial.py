@@ -35,6 +35,31 @@ def test_newton_finds_the_minimum_that_scipy_finds():
     np.testing.assert_allclose(ours.numpy().reshape(-1), theirs.x, atol=1e-5)
 
 
+def test_newton_that_is_cut_short_says_so(monkeypatch):
+    _, _, x = sampled(50, 300, seed=1)
+    used = torch.from_numpy(np.random.default_rng(2).standard_normal((300, 6)))
+    basis, start = multinomial._contrasts(5, x), torch.zeros(6, 4, dtype=torch.float64)
+    monkeypatch.setattr(multinomial, "NEWTON_STEPS", 1)
+    ended, converged, steps = multinomial._newton(used, x, basis, start)
+    assert not converged and steps == 1
+    assert multinomial._loss(used, x, basis, ended) < multinomial._loss(used, x, basis, start)
+
+
+def test_a_singular_hessian_is_shifted_by_its_rounding_and_an_indefinite_one_is_an_error():
+    H = torch.tensor([[1.0, 1.0], [1.0, 1.0 - 1e-16]], dtype=torch.float64)
+    assert int(torch.linalg.cholesky_ex(H)[1]) > 0
+    factor = multinomial._factor(H)
+    torch.testing.assert_close(factor @ factor.T, H, rtol=0, atol=1e-12)
+    with pytest.raises(RuntimeError, match="not positive semidefinite"):
+        multinomial._factor(torch.tensor([[1.0, 2.0], [2.0, 1.0]], dtype=torch.float64))
+
+
+def test_one_state_leaves_nothing_to_fit():
+    y = torch.linspace(0, 1, 300, dtype=torch.float64)[:, None]
+    found = fit(y, torch.ones_like(y), seed=0)
+    assert found.converged and torch.equal(found.phi_theta(y).detach(), torch.ones_like(y))
+
+
 def test_hessian_against_finite_differences_of_the_loss():
     rng = np.random.default_rng(0)
     used, basis = torch.from_numpy(rng.standard_normal((40, 3))), multinomial._contrasts(4, torch.zeros(1).double())

@@ -54,6 +54,20 @@ def test_a_slope_of_0_995_is_not_one_though_its_ratios_pass_through_one():
     assert verdict is Verdict.VIOLATED, reason
 
 
+def test_a_slope_beside_one_or_none_that_is_known_is_not_one():
+    verdict, reason = verdict_of([row(P, (P / 64) ** 0.1) for P in PERIODS])
+    assert verdict is Verdict.VIOLATED and "the gap is not proportional to ε" in reason
+    verdict, reason = verdict_of([row(P, error=0.2 * 0.3 / P) for P in PERIODS[:3]])
+    assert verdict is Verdict.INCONCLUSIVE and "the interval of the slope is too wide" in reason
+
+
+def test_a_slope_without_a_predicted_gap_has_no_constant_to_compare_with():
+    rows = [row(P) for P in PERIODS]
+    slope, _ = slope_and_ratios(rows, 1e-12)
+    verdict, reason = judge(rows, slope, None, 1e-12, 1e-15, fixed=False)
+    assert verdict is Verdict.INCONCLUSIVE and "no constant to compare with" in reason
+
+
 def test_sampling_noise_is_not_taken_for_another_constant():
     noisy = [row(P, 1 + 0.01 * (-1) ** k, error=0.005 * 0.3 / P) for k, P in enumerate(PERIODS)]
     assert verdict_of(noisy)[0] is Verdict.HOLDS

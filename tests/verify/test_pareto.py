@@ -43,6 +43,12 @@ def test_seed_noise_pairs_out_and_the_gain_is_split():
     assert points["dense 4"].difference is None and points["local 2, P = 4"].remainder is None
 
 
+def test_an_architecture_without_a_finished_seed_is_left_out():
+    losses = {DENSE: {0: 2.0, 1: 2.1}, SHALLOW: {0: 2.2, 1: 2.2}, COUPLED: {}}
+    found = pareto(losses, dict.fromkeys(losses, 1000), dict.fromkeys(losses, Ratio(1.0, 0.9, 1.1)), DENSE)
+    assert {point.name for point in found} == {"dense 4", "dense 2"}
+
+
 def test_it_meets_the_target_only_where_the_interval_says_so():
     met = {name for name, point in planted().items() if point.meets}
     assert met == {"coupled 2 + 2, P = 4", "local 2, P = 4"}

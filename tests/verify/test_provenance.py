@@ -34,6 +34,20 @@ def test_without_git_the_commit_is_unknown(monkeypatch):
     assert provenance(seed=0, device="cpu")["commit"] == "unknown"
 
 
+@pytest.mark.parametrize("told, processor", [("Kind of CPU", "Kind of CPU"), ("", "unknown")])
+def test_without_cpuinfo_the_processor_is_what_the_platform_says(monkeypatch, told, processor):
+    def not_linux(*_, **__):
+        raise FileNotFoundError("/proc/cpuinfo")
+
+    monkeypatch.setattr(module.Path, "read_text", not_linux)
+    monkeypatch.setattr(module.platform, "processor", lambda: told)
+    assert module._processor() == processor
+
+
+def test_a_package_without_metadata_has_no_version():
+    assert module._version("no-such-package") == "unknown"
+
+
 def test_inside_another_repository_the_commit_is_unknown(monkeypatch):
     monkeypatch.setattr(module, "_git", lambda words, run: "/somewhere/else")
     assert provenance(seed=0, device="cpu")["commit"] == "unknown"

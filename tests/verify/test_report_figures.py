@@ -91,6 +91,23 @@ def test_marks_are_as_many_as_the_values():
     assert len(re.findall('class="mark', cells.svg)) == 3 * 5 + 1
 
 
+def test_what_was_not_measured_is_left_out_of_the_figure():
+    (cells,), _ = figures(claim("cells", measured=None, interval=None))
+    assert len(re.findall('class="mark', cells.svg)) == 3 * 5  # the pairs, without a mean and its interval
+    lonely = [cell for cell in CELLS if cell["arm"] != "coupled"]
+    assert figures(claim("cells", details={"cells": lonely}))[0] == ()
+    (leak,), _ = figures(claim("leak", measured=None))
+    assert "median" not in leak.svg and "median" in figures(claim("leak"))[0][0].svg
+    times = {"rows": DETAILS["times"]["rows"], "seconds": {"equal": [1.1, 2.3]}}
+    assert len(figures(claim("times", details=times))[0]) == 1  # ratios round by round need the dense model's seconds
+    path = [{**row, "cost": None} for row in DETAILS["path"]["path"]]
+    assert [figure.description[:4] for figure in figures(claim("path", details={"path": path}))[0]] == ["gate"]
+    unpredicted = [{**row, "predicted_tv": 0.0} for row in GAPS]
+    gap = {"systems": [{**DETAILS["gap"]["systems"][0], "rows": unpredicted}]}
+    assert "predicted</text>" in figures(claim("gap"))[0][1].svg
+    assert "predicted</text>" not in figures(claim("gap", details=gap))[0][1].svg
+
+
 @pytest.mark.parametrize(
     "details",
     [

@@ -123,6 +123,43 @@ def test_an_open_gate_is_not_neutral():
     assert judge_neutrality(cells).verdict == "INCONSISTENT"
 
 
+@pytest.mark.parametrize(
+    "local, blind, verdict",
+    [
+        (2.1, 2.2, "CONSISTENT"),  # below both controls
+        (2.0, 2.2, "INCONSISTENT"),  # equivalent to one: pooling explains it
+        (1.9, 2.2, "INCONSISTENT"),  # above one
+        (2.009, 2.2, "INCONCLUSIVE"),  # below one, by no more than the margin, with noise on it
+    ],
+)
+def test_beyond_pooling_is_judged_against_both_controls(local, blind, verdict):
+    trained = planted_cells(coupled=2.0, local=local, blind=blind)
+    if verdict == "INCONCLUSIVE":
+        trained = tuple(
+            cell | {"validation_loss": cell["validation_loss"] + 0.01 * (-1) ** cell["seed"]}
+            if cell["arm"] == "local"
+            else cell
+            for cell in trained
+        )
+    found = slow_dynamics_beyond_pooling.CLAIM.check(Profile("paper", trained=trained))
+    assert found.verdict == verdict, found.reason
+    assert found.measured == pytest.approx(paired(trained, "coupled", "local").mean)
+    assert "coupled − blind" in found.reason and "97.5%" in found.reason
+
+
+def test_beyond_pooling_needs_both_controls_and_two_seeds():
+    for trained in (planted_cells(coupled=2.0, local=2.1), planted_cells(coupled=2.0, local=2.1, blind=2.1)[:5]):
+        found = slow_dynamics_beyond_pooling.CLAIM.check(Profile("paper", trained=trained))
+        assert found.verdict == "INCONCLUSIVE" and "at least two paired seeds" in found.reason
+
+
+def test_the_training_claims_judge_what_was_trained():
+    trained = planted_cells(dense=2.1, coupled=2.1)
+    assert neutral_at_500k.CLAIM.check(Profile("paper", trained=trained)).verdict == "CONSISTENT"
+    found = neutral_at_scale.CLAIM.check(Profile("scale", trained=trained))
+    assert found.verdict == "CONSISTENT" and found.details["path"] == []
+
+
 def test_training_cells_are_those_of_the_studies():
     paper = neutral_at_500k.CLAIM.cells(Profile("paper", (0, 1)))
     assert [(c.configuration["model"]["arm"], c.configuration["training"]["seed"]) for c in paper] == [
