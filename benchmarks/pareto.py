@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("--block-size", type=int, default=1024)
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--n-embd", type=int, default=64)
-    parser.add_argument("--eval-tokens", type=int, default=32_768, help="of each evaluation")
+    parser.add_argument("--eval-tokens", type=int, default=32_768, help="of each evaluation along training")
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--rounds", type=int, default=40, help="of the step times")
     parser.add_argument("--device", default="cpu")
