@@ -311,7 +311,7 @@ TESTS: dict[int, tuple[str, list[str]]] = {
             "verify/test_manifold_gap_command.py::test_bad_usage_is_one_line_and_exit_code_2",
             "verify/test_ablation.py::test_usage_errors",
             "verify/test_runner.py::test_usage_errors",
-            "network/test_train.py::test_usage_errors_are_one_line_and_code_2",
+            "network/test_train_command.py::test_usage_errors_are_one_line_and_code_2",
             "network/test_generate.py::test_the_command_refuses_in_one_line",
         ],
     ),
@@ -319,7 +319,7 @@ TESTS: dict[int, tuple[str, list[str]]] = {
         "--device cuda where there is none",
         [
             "verify/test_manifold_gap_command.py::test_cuda_where_there_is_none_is_an_error_and_never_a_silent_cpu_run",
-            "network/test_train.py::test_usage_errors_are_one_line_and_code_2",
+            "network/test_train_command.py::test_usage_errors_are_one_line_and_code_2",
             "network/test_train.py::test_an_unknown_device_is_refused",
         ],
     ),
@@ -328,7 +328,7 @@ TESTS: dict[int, tuple[str, list[str]]] = {
         [
             "verify/test_manifold_gap_command.py::"
             "test_an_out_that_is_not_writable_is_refused_before_anything_is_computed",
-            "network/test_train.py::test_usage_errors_are_one_line_and_code_2",
+            "network/test_train_command.py::test_usage_errors_are_one_line_and_code_2",
         ],
     ),
     42: (
@@ -343,14 +343,14 @@ TESTS: dict[int, tuple[str, list[str]]] = {
     43: (
         "Ctrl-C and closed pipes",
         [
-            "verify/test_manifold_gap_command.py::test_interrupted_keeps_what_is_finished_and_exits_130",
-            "verify/test_manifold_gap_command.py::test_a_real_ctrl_c_exits_130_without_a_traceback",
-            "verify/test_manifold_gap_command.py::test_a_closed_pipe_is_quiet",
+            "verify/test_manifold_gap_interrupted.py::test_interrupted_keeps_what_is_finished_and_exits_130",
+            "verify/test_manifold_gap_interrupted.py::test_a_real_ctrl_c_exits_130_without_a_traceback",
+            "verify/test_manifold_gap_interrupted.py::test_a_closed_pipe_is_quiet",
             "verify/test_ablation.py::test_interrupted_or_on_a_cluster_that_loses_a_worker_the_json_is_the_same",
             "verify/test_runner.py::test_ctrl_c_exits_130_and_the_next_run_goes_on",
-            "network/test_train.py::test_ctrl_c_saves_and_the_run_goes_on_as_if_nothing_had_been",
+            "network/test_train_command.py::test_ctrl_c_saves_and_the_run_goes_on_as_if_nothing_had_been",
             "network/test_generate.py::test_interrupted_generation_prints_what_there_is",
-            "verify/test_manifold_gap_command.py::"
+            "verify/test_manifold_gap_interrupted.py::"
             "test_ctrl_c_before_the_periods_of_a_later_system_keeps_the_systems_that_ended",
         ],
     ),
@@ -378,13 +378,13 @@ TESTS: dict[int, tuple[str, list[str]]] = {
         "no git, no display, no network",
         [
             "verify/test_provenance.py::test_without_git_the_commit_is_unknown",
-            "verify/test_manifold_gap_command.py::test_it_runs_without_git_display_or_network",
+            "verify/test_manifold_gap_interrupted.py::test_it_runs_without_git_display_or_network",
         ],
     ),
     47: (
         "two runs into one folder",
         [
-            "verify/test_manifold_gap_command.py::test_two_runs_into_one_folder_leave_whole_files",
+            "verify/test_manifold_gap_interrupted.py::test_two_runs_into_one_folder_leave_whole_files",
             "network/test_train.py::test_two_writers_cannot_share_a_run",
             "network/test_checkpoint.py::test_atomic_files_replace_and_clean_up",
             "network/test_data.py::test_two_runs_may_tokenise_at_once",

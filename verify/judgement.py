@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from verify.convergence import Slope, fit_slope
+from verify.convergence import Slope, fit_slope, floor_limited
 from verify.error_budget import Row
 from verify.verdict import Verdict
 
@@ -114,7 +114,7 @@ def _why_no_slope(rows: Sequence[Row], slope: Slope, rounding: float) -> str:
         causes.append(f"{len(floored)} of {len(rows)} periods limited by the floor")
     if rows and all(row.predicted_tv <= rounding for row in rows):
         causes.insert(0, "no O(ε) term to measure: the predicted gap is rounding (does p_st depend on y, does y move?)")
-    elif floored and len(floored) == len(rows) and all(row.predicted_tv > 10 * row.gap_tv for row in rows):
+    elif floored and len(floored) == len(rows) and not any(floor_limited(row.predicted_tv, row.gap_tv) for row in rows):
         expected = f"one learned from the data would be {rows[-1].predicted_tv:.1e} off at P = {rows[-1].period}"
         causes.insert(0, f"φ_θ is p_st itself, to the floor, where {expected}")
     return "; ".join(causes)

@@ -1,9 +1,12 @@
 """A small corpus and a model that trains in a second, shared by the tests of data and training."""
 
+import itertools
+import math
 import random
 
 import pytest
 
+from network import training
 from network.config import FastSlowConfig
 from network.corpus import open_corpus
 from network.data import load_data
@@ -33,3 +36,17 @@ def small_model():
 @pytest.fixture
 def small_training():
     return TrainConfig(tokens=4 * 32 * 24, learning_rate=3e-3, evaluations=2, eval_tokens=512, checkpoint_every=7)
+
+
+@pytest.fixture
+def nan_at(monkeypatch):
+    """nan_at(k): the k-th cross-entropy of the training to come is NaN."""
+    true = training.cross_entropy
+
+    def plant(bad):
+        calls = itertools.count(1)
+        monkeypatch.setattr(
+            training, "cross_entropy", lambda *given: true(*given) * (math.nan if next(calls) == bad else 1.0)
+        )
+
+    return plant

@@ -85,7 +85,7 @@ def test_cross_entropy_says_where_there_is_no_gap_and_where_the_fast_states_have
     assert nothing.measured is None and "no O(ε) term" in nothing.why
     slow_fast = dataclasses.replace(chain(THREE, moving=0.5), slow=lambda x, y: 1e4 * (0.1 - y))
     unsettled = variational_minimisers._cross_entropy(slow_fast, 0)
-    assert unsettled.measured is None and unsettled.verdict is Verdict.INCONCLUSIVE and unsettled.why
+    assert unsettled.measured is None and "not relaxed within its block" in unsettled.why
 
 
 @pytest.mark.parametrize("profile, periods", [("quick", "QUICK"), ("paper", "DEFAULT_PERIODS")])
@@ -133,4 +133,4 @@ def test_residuals_at_the_rounding_are_counted_in_the_reason():
 def test_with_two_values_of_epsilon_the_gap_has_no_slope_and_no_constant(monkeypatch):
     monkeypatch.setattr(manifold_gap_is_first_order, "COUNT", 2)
     (found,) = manifold_gap_is_first_order._measure(get_system("two_state"), 0, manifold_gap_is_first_order._phi_1)
-    assert found.system == "two_state, slope" and found.measured is None and found.why
+    assert found.system == "two_state, slope" and found.measured is None and "a slope needs 3" in found.why
