@@ -14,12 +14,14 @@ The arms are what the comparison needs, and share everything but the coupling:
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
 ARMS = ("dense", "frozen", "coupled", "blind", "local")
 GATES = ("scalar", "channel", "projection")
 SLOW_ATTENTION = ("block_causal", "full_leaking")
+ADDED = {"attention_window": None, "gate_start": 0.0}  # fields that the first records do not have
 _SIZES = ("vocab_size", "block_size", "n_layer", "n_slow_layer", "n_embd", "n_head", "period")
 
 
@@ -34,6 +36,10 @@ class FastSlowConfig:
     n_embd, n_head: width d and number of heads, of both paths. period: P, the tokens per slow update.
     gate: what multiplies the fed-back signal, zero at the start: one number, one per channel, or a d × d projection.
     slow_attention: `block_causal`, or `full_leaking`, which reads the future and exists to be measured doing so.
+    attention_window: how many tokens a fast layer reads, its own counted (None: all before it); L layers reach back
+    L(w − 1) + 1 tokens. The slow path is never windowed.
+    gate_start: where the gate starts: α, or W = gate_start · I. At 0 the coupled model is the dense one at init; `dense`
+    and `frozen` ignore it.
 
     Raises `ValueError` naming the field, its value and the remedy.
     """
@@ -49,6 +55,8 @@ class FastSlowConfig:
     gate: Any = "scalar"
     slow_attention: Any = "block_causal"
     compute_frozen: Any = False
+    attention_window: Any = None
+    gate_start: Any = 0.0
 
     def __post_init__(self) -> None:
         for field in _SIZES:
@@ -74,6 +82,10 @@ class FastSlowConfig:
         if self.n_slow_layer == 0 and self.arm not in ("dense", "local"):
             raise ValueError(f"n_slow_layer = 0 leaves arm={self.arm!r} without slow dynamics; that is arm='local'")
         _check_gate(self.gate)
+        _check_window(self.attention_window)
+        start = self.gate_start
+        if isinstance(start, bool) or not isinstance(start, int | float) or not math.isfinite(start):
+            raise ValueError(f"gate_start must be a finite number, got {start!r}; 0 is the paper's")
         _check_slow_attention(self.slow_attention)
 
     @property
@@ -92,10 +104,14 @@ class FastSlowConfig:
 
     @classmethod
     def from_dict(cls, values: Any) -> FastSlowConfig:
-        """The record back from `to_dict`; `ValueError` for anything but exactly its fields."""
+        """The record back from `to_dict`; `ValueError` for anything but its fields.
+
+        Records of before a field of `ADDED` was there lack it, and mean its neutral value.
+        """
         known = [field.name for field in dataclasses.fields(cls)]
         if not isinstance(values, dict):
             raise ValueError(f"a configuration must be a mapping, got {type(values).__name__}")
+        values = {**ADDED, **values}
         missing, extra = [f for f in known if f not in values], [f for f in values if f not in known]
         if missing or extra:
             raise ValueError(f"not a configuration of this version: missing {missing}, unknown {extra}")
@@ -112,6 +128,16 @@ def _check_gate(gate: Any) -> None:
             f"factor, so all stay zero for ever; choose one of {', '.join(GATES)}"
         )
     raise ValueError(f"gate must be one of {', '.join(GATES)}; got {gate!r}")
+
+
+def _check_window(window: Any) -> None:
+    if window is None:
+        return
+    if isinstance(window, bool) or not isinstance(window, int) or window < 1:
+        raise ValueError(
+            f"attention_window must be an integer >= 1, the token itself counted, or None for all earlier tokens; "
+            f"got {window!r}"
+        )
 
 
 def _check_slow_attention(slow_attention: Any) -> None:

@@ -1,7 +1,7 @@
 """The fast path: pre-norm transformer blocks at the token rate, x ← x + attention(norm x), x ← x + MLP(norm x).
 
-RMSNorm (norm.py), rotary positions (rotary.py), causal attention through `scaled_dot_product_attention`, an MLP of
-width 4d with GELU, no biases. The slow path is built from the same blocks at the pooled rate.
+RMSNorm (norm.py), rotary positions (rotary.py), causal attention through `scaled_dot_product_attention`, over all
+earlier tokens or the last w of them (window.py), an MLP of width 4d with GELU, no biases. The slow path is built from the same blocks at the pooled rate.
 
 Weights are drawn from N(0, 1/fan-in), those of the two maps that write to the stream divided by √(2 · depth). The tied
 embedding follows the same rule: with an embedding far smaller than the blocks' first updates (nanoGPT's 0.02 at d = 64)
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from network.norm import rms_norm
 from network.rotary import queries_keys_values
+from network.window import band_mask, window_attention
 
 
 class KeyValueCache:
@@ -41,13 +42,22 @@ class KeyValueCache:
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention over [B, T, d]; `causal=False` lets every position read every other."""
+    """Multi-head self-attention over [B, T, d]; `causal=False` lets every position read every other.
+
+    window: how many positions a causal layer reads, its own counted (None: all before it).
+    """
 
     def __init__(
-        self, width: int, heads: int, depth: int, generator: torch.Generator | None, causal: bool = True
+        self,
+        width: int,
+        heads: int,
+        depth: int,
+        generator: torch.Generator | None,
+        causal: bool = True,
+        window: int | None = None,
     ) -> None:
         super().__init__()
-        self.heads, self.causal = heads, causal
+        self.heads, self.causal, self.window = heads, causal, window
         self.qkv = linear(width, 3 * width, generator)
         self.out = linear(width, width, generator, shrink=(2 * depth) ** -0.5)
 
@@ -58,17 +68,25 @@ class Attention(nn.Module):
             u.view(batch, length, self.heads, -1).transpose(1, 2)
             for u in queries_keys_values(x, self.qkv.weight, rotary)
         )
-        if cache is None or cache.length == 0:
-            causal, mask = self.causal, None
-        else:
-            causal, mask = False, None
-            if length > 1:
-                past = cache.length
-                mask = torch.ones(length, past + length, dtype=torch.bool, device=x.device).tril(past)
+        past = 0 if cache is None else cache.length
         if cache is not None:
             k, v = cache.append(k, v)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+        if past:
+            y = self._after(q, k, v)
+        elif self.window is not None:
+            y = window_attention(q, k, v, self.window)
+        else:
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
         return self.out(y.transpose(1, 2).reshape(batch, length, width))
+
+    def _after(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attention of the last positions, q[B, h, t, c], over all those so far, k and v[B, h, past + t, c]."""
+        length = q.shape[2]
+        window = k.shape[2] if self.window is None else self.window
+        seen = min(k.shape[2], length + window - 1)
+        k, v = k[:, :, -seen:], v[:, :, -seen:]
+        mask = band_mask(length, seen, window, q.device) if length > 1 else None
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
 class MLP(nn.Module):
@@ -88,10 +106,16 @@ class Block(nn.Module):
     """x + attention(norm x), then x + MLP(norm x). `depth` is the number of blocks that add to the same stream."""
 
     def __init__(
-        self, width: int, heads: int, depth: int, generator: torch.Generator | None, causal: bool = True
+        self,
+        width: int,
+        heads: int,
+        depth: int,
+        generator: torch.Generator | None,
+        causal: bool = True,
+        window: int | None = None,
     ) -> None:
         super().__init__()
-        self.attention = Attention(width, heads, depth, generator, causal)
+        self.attention = Attention(width, heads, depth, generator, causal, window)
         self.mlp = MLP(width, depth, generator)
 
     def forward(self, x: Tensor, rotary: Tensor, cache: KeyValueCache | None = None) -> Tensor:

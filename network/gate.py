@@ -1,6 +1,7 @@
-"""The gate in front of the fed-back signal: x + unpool(gate(c)), zero at the start.
+"""The gate in front of the fed-back signal: x + unpool(gate(c)), zero at the start unless told otherwise.
 
-Three forms, each one factor, zero at the start and linear in c: a scalar α c, one α per channel, a projection W c.
+Three forms, each one factor and linear in c: a scalar α c, one α per channel, a projection W c. All start at `start`
+times the identity, so that they are one map at the start.
 At zero the coupled model *is* the dense one, and since c is not zero the gate has a gradient at the first step (the
 slow path only from the second on: its gradient carries the gate as a factor). Two such factors in a row never leave
 zero, so a gate may not stand behind a map that is zero itself.
@@ -17,11 +18,11 @@ from torch import Tensor, nn
 
 
 class ScalarGate(nn.Module):
-    """α c with one number α, zero at the start."""
+    """α c with one number α."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, start: float = 0.0) -> None:
         super().__init__()
-        self.alpha = nn.Parameter(torch.zeros(1))
+        self.alpha = nn.Parameter(torch.full((1,), float(start)))
 
     def forward(self, c: Tensor) -> Tensor:
         """c[..., d] -> α c."""
@@ -29,11 +30,11 @@ class ScalarGate(nn.Module):
 
 
 class ChannelGate(nn.Module):
-    """α ⊙ c with one α per channel, zero at the start."""
+    """α ⊙ c with one α per channel."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, start: float = 0.0) -> None:
         super().__init__()
-        self.alpha = nn.Parameter(torch.zeros(width))
+        self.alpha = nn.Parameter(torch.full((width,), float(start)))
 
     def forward(self, c: Tensor) -> Tensor:
         """c[..., d] -> α ⊙ c."""
@@ -41,11 +42,11 @@ class ChannelGate(nn.Module):
 
 
 class ProjectionGate(nn.Module):
-    """W c with a d × d matrix W, zero at the start."""
+    """W c with a d × d matrix W, `start` times the identity at first."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, start: float = 0.0) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(width, width))
+        self.weight = nn.Parameter(torch.eye(width) * start)
 
     def forward(self, c: Tensor) -> Tensor:
         """c[..., d] -> W c."""
@@ -55,11 +56,11 @@ class ProjectionGate(nn.Module):
 _GATES = {"scalar": ScalarGate, "channel": ChannelGate, "projection": ProjectionGate}
 
 
-def build_gate(name: Any, width: int) -> nn.Module:
+def build_gate(name: Any, width: int, start: float = 0.0) -> nn.Module:
     """The gate called `name` for signals of `width` channels; `ValueError` listing the names there are."""
     if name not in _GATES:
         raise ValueError(f"gate must be one of {', '.join(_GATES)}; got {name!r}")
-    return _GATES[name](width)
+    return _GATES[name](width, start)
 
 
 def gate_parameters(module: nn.Module) -> dict[str, nn.Parameter]:

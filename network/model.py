@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from network.config import FastSlowConfig
+from network.coupling_loss import next_block_loss
 from network.fast_path import Block, KeyValueCache
 from network.gate import build_gate
 from network.norm import rms_norm
@@ -42,12 +43,16 @@ class Coupling(nn.Module):
         self.phi_theta = PhiTheta(
             width, width, width=4 * width, depth=1, head="linear", activation="gelu", generator=generator, device="cpu"
         )
-        self.gate = build_gate(config.gate, width)
+        self.gate = build_gate(config.gate, width, 0.0 if config.arm == "frozen" else config.gate_start)
         # An attribute, so that a check can put a broken one in its place and be seen to notice.
         self.unpool = unpool
 
     def signal(self, x: Tensor, rotary: Tensor, caches: Sequence[KeyValueCache] | None = None) -> Tensor:
-        """The gated signal at the pooled rate, [B, N, d] for the N = ⌊T/P⌋ complete blocks of x[B, T, d].
+        """The gated signal at the pooled rate, [B, N, d]: the gate applied to `ungated`."""
+        return self.gate(self.ungated(x, rotary, caches))
+
+    def ungated(self, x: Tensor, rotary: Tensor, caches: Sequence[KeyValueCache] | None = None) -> Tensor:
+        """c = φ_θ(norm(slow(y))) at the pooled rate, [B, N, d] for the N = ⌊T/P⌋ complete blocks of x[B, T, d].
 
         rotary: the table from the first of these blocks on. caches: of the slow path, for the blocks before them.
         """
@@ -57,7 +62,7 @@ class Coupling(nn.Module):
             y = _partners(y)
         if self.slow is not None:
             y = self.slow(y, rotary[: y.shape[1]], caches)
-        return self.gate(self.phi_theta(rms_norm(y)))
+        return self.phi_theta(rms_norm(y))
 
     def forward(self, x: Tensor, rotary: Tensor) -> Tensor:
         """x[B, T, d] -> [B, T, d]."""
@@ -91,7 +96,8 @@ class FastSlowLM(nn.Module):
         width, heads, depth = config.n_embd, config.n_head, config.n_layer
         self.embedding = nn.Embedding(config.vocab_size, width, _weight=torch.empty(config.vocab_size, width))
         nn.init.normal_(self.embedding.weight, std=width**-0.5, generator=generator)
-        self.fast = nn.ModuleList(Block(width, heads, depth, generator) for _ in range(depth))
+        window = config.attention_window
+        self.fast = nn.ModuleList(Block(width, heads, depth, generator, window=window) for _ in range(depth))
         self.register_buffer("rotary", rotary_table(config.block_size, width, heads), persistent=False)
         self.coupling = None if config.arm == "dense" else Coupling(config, generator)
         if self.coupling is not None and config.arm == "frozen":
@@ -99,19 +105,43 @@ class FastSlowLM(nn.Module):
             self.coupling.requires_grad_(config.compute_frozen)
             self.coupling.gate.requires_grad_(False)
 
-    def forward(self, tokens: Any, *, closed: bool = False) -> Tensor:
-        """Logits of the next token at each position, [B, T, V].
+    def forward(self, tokens: Any, *, closed: bool = False, targets: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        """Logits of the next token at each position, [B, T, V]; with targets also the loss of c, (logits, loss).
 
         tokens[B, T]: integer ids below vocab_size, 1 <= T <= block_size. A sequence shorter than the period has no
         complete block and receives nothing from the slow path. closed: leave the coupling out, as a closed gate would.
+        targets[B, T]: the token after each, for `next_block_loss`: how well c alone predicts the next block.
 
         Raises `ValueError` for another shape or dtype, ids out of range, T > block_size, tokens and weights on two
-        devices, and for arm `blind` with a batch of one (it reads another sequence).
+        devices, for targets where no c is trained, and for arm `blind` with a batch of one (it reads another sequence).
         """
+        if targets is not None:
+            return self._with_coupling_loss(tokens, targets, closed)
         self.check_tokens(tokens)
         rotary = self.rotary[: tokens.shape[1]]
         coupling = self.coupling if self.coupled and not closed and tokens.shape[1] >= self.config.period else None
         return self.logits(tokens, rotary, None if coupling is None else lambda x: coupling(x, rotary))
+
+    def _with_coupling_loss(self, tokens: Any, targets: Tensor, closed: bool) -> tuple[Tensor, Tensor]:
+        self.check_tokens(tokens)
+        coupling, period, length = self.coupling, self.config.period, tokens.shape[1]
+        if coupling is None or self.config.arm == "frozen" or closed or length < period:
+            raise ValueError(
+                f"targets ask what c predicts, and arm {self.config.arm!r} with closed = {closed}, T = {length} and "
+                f"P = {period} has no c that learns: leave targets away, or take arm 'coupled', 'blind' or 'local', "
+                f"closed=False and T >= P"
+            )
+        if not isinstance(targets, Tensor) or targets.shape != tokens.shape:
+            shape = list(targets.shape) if isinstance(targets, Tensor) else type(targets).__name__
+            raise ValueError(f"targets must have the shape of tokens, {list(tokens.shape)}, got {shape}")
+        rotary, kept = self.rotary[:length], []
+
+        def couple(x: Tensor) -> Tensor:
+            kept.append(coupling.ungated(x, rotary))
+            return coupling.unpool(coupling.gate(kept[0]), period, length)
+
+        logits = self.logits(tokens, rotary, couple)
+        return logits, next_block_loss(kept[0], self.embedding.weight, targets, period)
 
     def logits(
         self,

@@ -39,6 +39,8 @@ _MEANING = {
     "arm": "the coupling: none, behind a gate held at 0, in full, of another sequence, without slow attention",
     "gate": "what multiplies the fed-back signal, zero at the start: one number, one per channel, or a matrix",
     "slow_attention": "full_leaking reads the future, and exists to be measured doing so",
+    "attention_window": "tokens that a fast layer reads, its own counted",
+    "gate_start": "where the gate starts; the paper's is 0",
     "compute_frozen": "compute the slow path of arm frozen, to time it",
     "tokens": "training tokens of the whole run",
     "batch_size": "sequences per step, over all processes",
@@ -56,6 +58,9 @@ _MEANING = {
     "checkpoint_every": "steps between checkpoints",
     "dtype": "of weights and arithmetic; bfloat16 keeps float32 weights",
     "compile": "torch.compile the model",
+    "gate_rate": "the gate's learning rate over that of the rest",
+    "gate_warmup": "steps over which the gate's rate rises, beside the common warm-up",
+    "coupling_loss": "weight of the coupling's own objective: the next block's tokens given c alone",
 }
 
 
@@ -207,7 +212,7 @@ def _add_field(group: Any, name: str, default: Any) -> None:
     kind = int if default is None else type(default)
     choices = _CHOICES.get(name)
     shown = "{" + ",".join(choices) + "}" if choices else kind.__name__
-    usual = "all of a process's" if default is None else default
+    usual = {"micro_batch": "all of a process's", "attention_window": "all before it"}.get(name, default)
     group.add_argument(
         flag,
         type=seed_number if name == "seed" else kind,

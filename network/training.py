@@ -86,6 +86,7 @@ class _Loop:
         self.model = FastSlowLM(model, generator=torch.Generator().manual_seed(training.seed))
         self.model.to(group.device, torch.float64 if training.dtype == "float64" else torch.float32)
         self.optimizer = make_optimizer(self.model, training)
+        self.own_objective = training.coupling_loss > 0 and model.arm not in ("dense", "frozen")
         self.step, self.seconds = 0, 0.0
         self.saved: Path | None = None
         self.pending: list[tuple[Tensor, Tensor]] = []
@@ -157,7 +158,7 @@ class _Loop:
         """One step; its loss and gradient norm join the pending ones, unread."""
         rate = self.training.rate(self.step, self.steps)
         for settings in self.optimizer.param_groups:
-            settings["lr"] = rate
+            settings["lr"] = rate * self.training.gate_factor(self.step) if settings.get("gate") else rate
         inputs, targets = (self._to_device(part) for part in self.batches.batch(self.step, self.rows))
         size = self.part
         total: Any = 0.0
@@ -165,10 +166,13 @@ class _Loop:
             part = slice(first, first + size)
             last = first + size >= len(inputs)
             with nullcontext() if last else self.group.unsynchronised(network):
+                share = len(targets[part]) / len(targets)
                 with autocast(self.training.dtype, self.group.device):
-                    logits = network(inputs[part])
-                loss = cross_entropy(logits, targets[part]) * (len(targets[part]) / len(targets))
-                loss.backward()
+                    made = network(inputs[part], targets=targets[part]) if self.own_objective else network(inputs[part])
+                logits, own = made if self.own_objective else (made, None)
+                loss = cross_entropy(logits, targets[part]) * share
+                minimised = loss if own is None else loss + self.training.coupling_loss * share * own
+                minimised.backward()
             total = total + loss.detach()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip)
         self.optimizer.step()

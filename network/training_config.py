@@ -16,6 +16,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+ADDED = {"gate_rate": 1.0, "gate_warmup": 0, "coupling_loss": 0.0}  # fields that the first records do not have
 DTYPES = ("float32", "float64", "bfloat16")
 
 
@@ -30,6 +31,10 @@ class TrainConfig:
     evenly spaced, the last one after the last step. eval_tokens: validation tokens read at each. checkpoint_every:
     steps between checkpoints. dtype: of weights and arithmetic; `bfloat16` keeps float32 weights and computes under
     autocast. compile: torch.compile.
+    gate_rate: the gate's learning rate over that of the rest. gate_warmup: steps over which the gate's rate rises to
+    that, on top of the common warm-up. coupling_loss: weight of the coupling's own objective in what is minimised, the
+    cross-entropy of the next block's tokens given c alone (`network.coupling_loss`); 0 is the paper's, whose φ_θ hears
+    of the loss through the gate only. Arms without a trained coupling have no such term.
 
     Raises `ValueError` naming the field, its value and the remedy.
     """
@@ -50,6 +55,9 @@ class TrainConfig:
     checkpoint_every: Any = 100
     dtype: Any = "float32"
     compile: Any = False
+    gate_rate: Any = 1.0
+    gate_warmup: Any = 0
+    coupling_loss: Any = 0.0
 
     def __post_init__(self) -> None:
         for field, least in (
@@ -59,6 +67,7 @@ class TrainConfig:
             ("evaluations", 1),
             ("eval_tokens", 1),
             ("checkpoint_every", 1),
+            ("gate_warmup", 0),
         ):
             _integer(field, getattr(self, field), least)
         if self.micro_batch is not None:
@@ -71,6 +80,8 @@ class TrainConfig:
             ("beta1", 0.0, 1.0),
             ("beta2", 0.0, 1.0),
             ("clip", 0.0, math.inf),
+            ("gate_rate", 0.0, math.inf),
+            ("coupling_loss", 0.0, math.inf),
         ):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
@@ -78,6 +89,9 @@ class TrainConfig:
         for field in ("learning_rate", "clip"):
             if not 0 < getattr(self, field) < math.inf:
                 raise ValueError(f"{field} must be positive and finite, got {getattr(self, field)!r}")
+        for field in ("gate_rate", "coupling_loss"):
+            if not getattr(self, field) < math.inf:
+                raise ValueError(f"{field} must be finite, got {getattr(self, field)!r}")
         if max(self.beta1, self.beta2) >= 1:
             raise ValueError(f"beta1 and beta2 must be below 1, got {self.beta1!r} and {self.beta2!r}")
         if self.dtype not in DTYPES:
@@ -97,6 +111,10 @@ class TrainConfig:
         progress = (step + 1 - rising) / max(steps - rising, 1)
         return self.learning_rate * (self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress)))
 
+    def gate_factor(self, step: int) -> float:
+        """The gate's learning rate over that of the rest, at step 0, 1, …"""
+        return self.gate_rate * min(1.0, (step + 1) / (self.gate_warmup + 1))
+
     def evaluation_steps(self, steps: int) -> frozenset[int]:
         """After how many steps to evaluate; `steps` itself is always among them."""
         return frozenset(max(1, round(steps * k / self.evaluations)) for k in range(1, self.evaluations + 1))
@@ -107,12 +125,15 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: Any) -> TrainConfig:
-        """The record back from `to_dict`; `ValueError` for anything but exactly its fields."""
+        """The record back from `to_dict`; `ValueError` for anything but its fields.
+
+        Records of before a field of `ADDED` was there lack it, and mean its neutral value.
+        """
         known = {field.name for field in dataclasses.fields(cls)}
-        if not isinstance(values, dict) or set(values) != known:
+        if not isinstance(values, dict) or set(values) | set(ADDED) != known:
             given = sorted(values) if isinstance(values, dict) else type(values).__name__
             raise ValueError(f"not a training configuration of this version: it has {given}, not {sorted(known)}")
-        return cls(**values)
+        return cls(**{**ADDED, **values})
 
 
 def _integer(field: str, value: Any, least: int) -> None:

@@ -22,6 +22,8 @@ def test_the_defaults_are_those_of_the_design():
         "gate": "scalar",
         "slow_attention": "block_causal",
         "compute_frozen": False,
+        "attention_window": None,
+        "gate_start": 0.0,
     }
 
 
@@ -46,6 +48,12 @@ def test_a_mapping_of_another_version_shows_the_difference():
         FastSlowConfig.from_dict(values)
     with pytest.raises(ValueError, match="must be a mapping, got list"):
         FastSlowConfig.from_dict([])
+
+
+def test_a_record_from_before_the_windows_means_no_window():
+    values = FastSlowConfig(period=4).to_dict()
+    del values["attention_window"], values["gate_start"]
+    assert FastSlowConfig.from_dict(values) == FastSlowConfig(period=4)
 
 
 def test_epsilon_and_the_place_of_the_coupling():
@@ -75,6 +83,11 @@ def test_epsilon_and_the_place_of_the_coupling():
         ({"slow_attention": "none"}, "slow_attention must be one of"),
         ({"compute_frozen": True}, "compute_frozen=True needs arm='frozen'"),
         ({"compute_frozen": 1}, "compute_frozen must be True or False"),
+        ({"attention_window": 0}, "attention_window must be an integer >= 1, .*or None .*got 0"),
+        ({"attention_window": 2.0}, "attention_window must be an integer >= 1"),
+        ({"attention_window": True}, "attention_window must be an integer >= 1"),
+        ({"gate_start": float("nan")}, "gate_start must be a finite number, got nan"),
+        ({"gate_start": "0"}, "gate_start must be a finite number"),
     ],
 )
 def test_what_is_refused(change, message):
