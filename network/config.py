@@ -38,8 +38,8 @@ class FastSlowConfig:
     slow_attention: `block_causal`, or `full_leaking`, which reads the future and exists to be measured doing so.
     attention_window: how many tokens a fast layer reads, its own counted (None: all before it); L layers reach back
     L(w − 1) + 1 tokens. The slow path is never windowed.
-    gate_start: where the gate starts: α, or W = gate_start · I. At 0 the coupled model is the dense one at init; `dense`
-    and `frozen` ignore it.
+    gate_start: where the gate starts: α, or W = gate_start · I. At 0 the coupled model is the dense one at init;
+    `dense` and `frozen` ignore it.
 
     Raises `ValueError` naming the field, its value and the remedy.
     """

@@ -1,9 +1,8 @@
 """The coupling's own objective: c predicts the next block, whatever the gate does.
 
-In the theory φ_θ is a variational approximation: the minimiser of a loss of its own on the fast states given y. Behind a
-gate near zero it is trained by no such thing: its gradient carries the gate as a factor. Here c_k = φ_θ(norm(slow(y)_k))
-is read as logits E · norm(c_k), E the tied embedding, of every token of the block that follows block k, those that will
-receive c_k:
+In the theory φ_θ is a variational approximation: the minimiser of a loss of its own on the fast states given y. Behind
+a gate near zero it is trained by no such thing: its gradient carries the gate as a factor. Here c_k is read as logits
+E · norm(c_k), E the tied embedding, of every token of the block that follows block k, those that will receive c_k:
 
     loss = − mean over t >= P − 1 of log softmax(E · norm(c_k))[x_{t+1}],      k = (t + 1)//P − 1 .
 

@@ -1,7 +1,8 @@
 """The fast path: pre-norm transformer blocks at the token rate, x ← x + attention(norm x), x ← x + MLP(norm x).
 
 RMSNorm (norm.py), rotary positions (rotary.py), causal attention through `scaled_dot_product_attention`, over all
-earlier tokens or the last w of them (window.py), an MLP of width 4d with GELU, no biases. The slow path is built from the same blocks at the pooled rate.
+earlier tokens or the last w of them (window.py), an MLP of width 4d with GELU, no biases. The slow path is built from
+the same blocks at the pooled rate.
 
 Weights are drawn from N(0, 1/fan-in), those of the two maps that write to the stream divided by √(2 · depth). The tied
 embedding follows the same rule: with an embedding far smaller than the blocks' first updates (nanoGPT's 0.02 at d = 64)

@@ -105,7 +105,9 @@ class FastSlowLM(nn.Module):
             self.coupling.requires_grad_(config.compute_frozen)
             self.coupling.gate.requires_grad_(False)
 
-    def forward(self, tokens: Any, *, closed: bool = False, targets: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(
+        self, tokens: Any, *, closed: bool = False, targets: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Logits of the next token at each position, [B, T, V]; with targets also the loss of c, (logits, loss).
 
         tokens[B, T]: integer ids below vocab_size, 1 <= T <= block_size. A sequence shorter than the period has no

@@ -47,7 +47,7 @@ def test_it_is_masked_attention_to_rounding(window, length, dtype):
 
 
 @given(window=st.integers(1, 80), length=st.integers(1, 120), seed=st.integers(0, 99))
-@settings(max_examples=30)
+@settings(max_examples=12)
 def test_its_gradients_are_those_of_the_mask(window, length, seed):
     given_ = [u.requires_grad_() for u in draws(1, 2, length, 4, seed=seed)]
     out = draws(1, 2, length, 4, seed=seed + 1, count=1)[0]
@@ -96,8 +96,9 @@ def opened(seed=0, dtype=F64, **changes):
     return model.eval()
 
 
-@pytest.mark.parametrize("window", [1, 3, 40, 95, 96, 200])
-@pytest.mark.parametrize("arm", ["dense", "coupled", "local"])
+@pytest.mark.parametrize(
+    "window, arm", [(1, "local"), (3, "coupled"), (40, "dense"), (95, "coupled"), (200, "coupled")]
+)
 def test_cached_reading_gives_the_logits_of_the_full_forward(window, arm):
     model = opened(arm=arm, attention_window=window)
     tokens = torch.randint(13, (2, 96), generator=torch.Generator().manual_seed(2))
@@ -108,8 +109,10 @@ def test_cached_reading_gives_the_logits_of_the_full_forward(window, arm):
         torch.testing.assert_close(read, whole, rtol=1e-10, atol=1e-11)
 
 
-@pytest.mark.parametrize("window", [1, 4, 31, 33, 64, 300])
-@pytest.mark.parametrize("gate", ["scalar", "channel", "projection"])
+@pytest.mark.parametrize(
+    "window, gate",
+    [(1, "scalar"), (4, "channel"), (31, "projection"), (33, "scalar"), (64, "channel"), (300, "scalar")],
+)
 def test_no_window_and_no_gate_leaks(window, gate):
     model = opened(attention_window=window, gate=gate, gate_start=0.1, n_layer=2, n_embd=8)
     report = leak_check(model, length=70)
@@ -130,18 +133,11 @@ def test_the_slow_path_is_never_windowed():
     assert all(block.attention.window is None for block in model.coupling.slow.blocks)
 
 
-def test_derivatives_through_vmap_and_second_order():
-    layer = Attention(8, 2, 1, torch.Generator().manual_seed(0), window=3).double()
-    rotary = rotary_table(40, 8, 2).double()
-    x = draws(1, 40, 8, count=1)[0]
-
-    def last(x):
-        return layer(x, rotary)[0, -1]
-
-    rows = torch.func.jacrev(last)(x)
-    step = 1e-6 * draws(1, 40, 8, seed=5, count=1)[0]
-    moved = (last(x + step) - last(x - step)) / 2
-    torch.testing.assert_close((rows * step).sum((1, 2, 3)), moved, rtol=1e-5, atol=1e-12)
+def test_derivatives_of_a_windowed_layer_to_first_order():
+    layer = Attention(4, 2, 1, torch.Generator().manual_seed(0), window=3).double()
+    rotary = rotary_table(LEAST_BLOCK + 3, 4, 2).double()
+    x = draws(1, LEAST_BLOCK + 3, 4, count=1)[0].requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: layer(x, rotary)[:, -3:], (x,))
 
 
 @pytest.mark.slow
