@@ -129,7 +129,7 @@ def test_arms_without_a_trained_coupling_train_as_without_the_objective(arm, sma
     assert train(model, replace(small_training, coupling_loss=0.5, gate_rate=2.0), data=small_data).losses == plain
 
 
-def test_a_rate_of_one_given_through_its_own_group_changes_no_bit(small_model, small_training, small_data):
+def test_a_group_of_its_own_at_the_rate_of_the_rest_trains_as_before(small_model, small_training, small_data):
     plain = train(small_model, small_training, data=small_data).losses
     # a warm-up of no length, but a third group: the arithmetic of AdamW does not depend on the grouping
     same = train(small_model, replace(small_training, gate_rate=1.0 + 1e-15), data=small_data).losses

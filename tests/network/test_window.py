@@ -1,4 +1,4 @@
-"""Attention over the last w tokens: equal to a mask written out, to rounding, in values, gradients, caches and leaks."""
+"""Attention over the last w tokens: a mask written out, to rounding, in values, gradients, caches and leaks."""
 
 import itertools
 import time
