@@ -18,10 +18,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from network.defaults import ADDED_MODEL, FIRST_MODEL, differing, filled
+
 ARMS = ("dense", "frozen", "coupled", "blind", "local")
 GATES = ("scalar", "channel", "projection")
 SLOW_ATTENTION = ("block_causal", "full_leaking")
-ADDED = {"attention_window": None, "gate_start": 0.0}  # fields that the first records do not have
 _SIZES = ("vocab_size", "block_size", "n_layer", "n_slow_layer", "n_embd", "n_head", "period")
 
 
@@ -104,18 +105,15 @@ class FastSlowConfig:
 
     @classmethod
     def from_dict(cls, values: Any) -> FastSlowConfig:
-        """The record back from `to_dict`; `ValueError` for anything but its fields.
+        """The record back from `to_dict`, of this version or an older one (network.defaults says what it meant).
 
-        Records of before a field of `ADDED` was there lack it, and mean its neutral value.
+        Raises `ValueError` for a field that is unknown, and for one of the first version that is missing.
         """
-        known = [field.name for field in dataclasses.fields(cls)]
-        if not isinstance(values, dict):
-            raise ValueError(f"a configuration must be a mapping, got {type(values).__name__}")
-        values = {**ADDED, **values}
-        missing, extra = [f for f in known if f not in values], [f for f in values if f not in known]
-        if missing or extra:
-            raise ValueError(f"not a configuration of this version: missing {missing}, unknown {extra}")
-        return cls(**values)
+        return cls(**filled(cls, values, FIRST_MODEL, ADDED_MODEL, "a configuration"))
+
+    def differing(self) -> dict[str, Any]:
+        """The fields that differ from their neutral values: what names the model in the key of a cell."""
+        return differing(self, FIRST_MODEL, ADDED_MODEL)
 
 
 def _check_gate(gate: Any) -> None:

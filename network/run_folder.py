@@ -40,13 +40,20 @@ def read_run(run: str | Path) -> dict[str, Any]:
         stored = json.loads(path.read_text())
         if stored.pop("format") != _FORMAT:
             raise ValueError("its format is not that of a run")
-        FastSlowConfig.from_dict(stored["model"])
-        TrainConfig.from_dict(stored["training"])
         if not stored["data"].keys() >= {"corpus", "bpe", "sha256"}:
             raise ValueError("it does not say what the data are")
-        return stored
+        return completed(stored)
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{path} does not describe a run ({error}); pass the folder of a run") from None
+
+
+def completed(description: dict[str, Any]) -> dict[str, Any]:
+    """`description` of a run of this version or an older one, with what fields that came later mean for it.
+
+    Raises `KeyError`, `TypeError` or `ValueError` where it is none.
+    """
+    model, training = FastSlowConfig.from_dict(description["model"]), TrainConfig.from_dict(description["training"])
+    return {**description, "model": model.to_dict(), "training": training.to_dict()}
 
 
 def write_run(run: Path, description: dict[str, Any], tokenizer: str) -> None:

@@ -27,7 +27,7 @@ from network.distributed import Processes, processes
 from network.evaluate import Evaluation, cross_entropy, evaluate
 from network.model import FastSlowLM
 from network.optimizer import autocast, make_optimizer
-from network.run_folder import claimed, describe_run, read_run, write_run
+from network.run_folder import claimed, completed, describe_run, read_run, write_run
 from network.run_log import RunLog
 from network.training_config import TrainConfig
 from network.training_result import TrainingDiverged, TrainResult
@@ -239,7 +239,7 @@ class _Loop:
         )
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        checkpoint.require(self.description, ignoring=_MAY_MOVE)
+        require_same(checkpoint.path, completed(checkpoint.config), self.description, ignoring=_MAY_MOVE)
         checkpoint.load_weights(self.model)
         state = checkpoint.training_state()
         self.optimizer.load_state_dict(state["optimizer"])

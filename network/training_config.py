@@ -16,7 +16,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-ADDED = {"gate_rate": 1.0, "gate_warmup": 0, "coupling_loss": 0.0}  # fields that the first records do not have
+from network.defaults import ADDED_TRAINING, FIRST_TRAINING, differing, filled
+
 DTYPES = ("float32", "float64", "bfloat16")
 
 
@@ -125,15 +126,15 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: Any) -> TrainConfig:
-        """The record back from `to_dict`; `ValueError` for anything but its fields.
+        """The record back from `to_dict`, of this version or an older one (network.defaults says what it meant).
 
-        Records of before a field of `ADDED` was there lack it, and mean its neutral value.
+        Raises `ValueError` for a field that is unknown, and for one of the first version that is missing.
         """
-        known = {field.name for field in dataclasses.fields(cls)}
-        if not isinstance(values, dict) or set(values) | set(ADDED) != known:
-            given = sorted(values) if isinstance(values, dict) else type(values).__name__
-            raise ValueError(f"not a training configuration of this version: it has {given}, not {sorted(known)}")
-        return cls(**{**ADDED, **values})
+        return cls(**filled(cls, values, FIRST_TRAINING, ADDED_TRAINING, "a training configuration"))
+
+    def differing(self) -> dict[str, Any]:
+        """The fields that differ from their neutral values: what names the training in the key of a cell."""
+        return differing(self, FIRST_TRAINING, ADDED_TRAINING)
 
 
 def _integer(field: str, value: Any, least: int) -> None:

@@ -16,23 +16,35 @@ from verify.command_line import strict_json
 
 @dataclass(frozen=True)
 class Cell:
-    """work(configuration) -> result, both plain JSON data; `label` is for people and not part of the key."""
+    """work(configuration) -> result, both plain JSON data.
+
+    name: what `work` is called in the key; give it where finished cells are kept longer than the code stays where it is
+    (default: module and qualified name). label, stem: for people, on screen and in the name of the file; not part of
+    the key.
+    """
 
     work: Callable[[dict[str, Any]], Any]
     configuration: dict[str, Any]
     label: str = ""
+    name: str = ""
+    stem: str = ""
 
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What the key is the hash of, as JSON gives it back."""
-        name = f"{self.work.__module__}:{self.work.__qualname__}"
+        name = self.name or f"{self.work.__module__}:{self.work.__qualname__}"
         return json.loads(strict_json({"work": name, "configuration": self.configuration}))
 
     @cached_property
     def key(self) -> str:
-        """Name of the file of the finished cell."""
+        """The hash of the identity: equal cells have equal keys."""
         canonical = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+    @property
+    def file(self) -> str:
+        """Name of the file of the finished cell: the whole key, or what a person reads and the start of the key."""
+        return f"{self.stem}-{self.key[:10]}.json" if self.stem else f"{self.key}.json"
 
 
 @dataclass(frozen=True)

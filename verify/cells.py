@@ -71,7 +71,7 @@ def run_cells(
 
 def read_cell(cell: Cell, folder: Path) -> CellResult | None:
     """The finished cell in `folder`, None where there is none; `ValueError` for a file that is not that cell."""
-    path = folder / f"{cell.key}.json"
+    path = folder / cell.file
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -85,4 +85,4 @@ def read_cell(cell: Cell, folder: Path) -> CellResult | None:
 
 def _write(result: CellResult, folder: Path) -> None:
     content = {"identity": result.cell.identity, "result": result.result, "seconds": result.seconds}
-    write_whole(folder / f"{result.cell.key}.json", strict_json(content) + "\n")
+    write_whole(folder / result.cell.file, strict_json(content) + "\n")

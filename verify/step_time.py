@@ -15,11 +15,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from network.config import FastSlowConfig
-from verify.cells import Cell, source_fingerprint
-from verify.training_cells import COMMANDS, canonical, one_thread
+from network.defaults import FIRST_MODEL, TRAINING_VERSION
+from verify.cells import Cell
+from verify.training_cells import canonical, one_thread
 
 if TYPE_CHECKING:
     import torch
+
+NAME = "verify.step_time:time_cell"  # of every finished cell, wherever the function lives
 
 WARM_UP = 3
 LEVEL = 0.95
@@ -102,16 +105,17 @@ def step_time_cell(
 ) -> Cell:
     """The cell that times a training step of each of `models` (fields that an arm does not use are set aside)."""
     configuration = {
-        "models": [model.to_dict() for model in dict.fromkeys(map(_timed, models))],
+        "models": [model.differing() for model in dict.fromkeys(map(_timed, models))],
         "batch": batch,
         "device": device,
         "dtype": dtype,
         "compile": compile,
         "rounds": rounds,
         "processor": processor,
-        "code": source_fingerprint("network", without=COMMANDS),
+        "training_version": TRAINING_VERSION,
     }
-    return Cell(time_cell, configuration, f"step times of {len(configuration['models'])} models")
+    number = len(configuration["models"])
+    return Cell(time_cell, configuration, f"step times of {number} models", NAME, f"step-time-{number}-models")
 
 
 def time_cell(configuration: dict[str, Any]) -> list[dict[str, Any]]:
@@ -119,17 +123,17 @@ def time_cell(configuration: dict[str, Any]) -> list[dict[str, Any]]:
     import torch
 
     device = torch.device(configuration["device"])
-    models = [FastSlowConfig.from_dict(fields) for fields in configuration["models"]]
+    models = [FastSlowConfig.from_dict({**FIRST_MODEL, **fields}) for fields in configuration["models"]]
     how: dict[str, Any] = {name: configuration[name] for name in ("batch", "dtype", "compile")}
     with one_thread():
         steps = {str(n): training_step(m, device=device, **how) for n, m in enumerate(models)}
         seconds = interleaved(steps, rounds=configuration["rounds"], device=device)
-    return [{"model": model.to_dict(), "seconds": seconds[str(number)]} for number, model in enumerate(models)]
+    return [{"model": model.differing(), "seconds": seconds[str(number)]} for number, model in enumerate(models)]
 
 
 def seconds_of(timed: Sequence[dict[str, Any]], model: FastSlowConfig) -> list[float] | None:
     """The seconds of `model` in the result of a cell; None where it was not timed."""
-    sought = _timed(model).to_dict()
+    sought = _timed(model).differing()
     return next((entry["seconds"] for entry in timed if entry["model"] == sought), None)
 
 

@@ -1,8 +1,9 @@
 """One trained model as a cell: what the claims, the ablation and the studies share, so that none trains it twice.
 
-The key is the model, the training, the texts by their sha256, the device, the code that trains and the version of
-torch. What an arm does not use is set aside first: `dense` has no period and no slow layers, so one dense run serves
-every P, and `local` has no slow layers.
+The key is the model and the training by what differs from the frozen defaults (network.defaults), the texts by their
+sha256, the device, the version of the training arithmetic and of torch: code may move and options may be added without
+a cell being lost. What an arm does not use is set aside first: `dense` has no period and no slow layers, so one dense
+run serves every P, and `local` has no slow layers.
 
 The last evaluation reads `FINAL_TOKENS` of the validation split, those along the way `TrainConfig.eval_tokens`. The
 windows are the same for every seed and arm, so a difference between two arms is free of the choice of text. Cells
@@ -11,19 +12,22 @@ compute on one thread, whoever runs them: the order of a sum, hence the last dig
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from network.config import FastSlowConfig
+from network.defaults import FIRST_MODEL, FIRST_TRAINING, TRAINING_VERSION
 from network.training_config import TrainConfig
-from verify.cells import Cell, source_fingerprint
+from verify.cells import Cell
 
 FINAL_TOKENS = 262_144
-COMMANDS = ("train", "generate", "leak_check", "command_line")  # modules that no training cell runs
+NAME = "verify.training_cells:train_cell"  # of every finished cell, wherever the function lives
 
 
 def training_cell(
@@ -33,21 +37,36 @@ def training_cell(
 
     The vocabulary is the corpus's own, whatever `model` names.
     """
-    sizes = canonical(model).to_dict()
-    del sizes["vocab_size"]
+    used = canonical(model)
+    sizes = used.differing()
+    sizes.pop("vocab_size", None)
     configuration = {
         "model": sizes,
-        "training": training.to_dict(),
+        "training": training.differing(),
         "corpus": [str(name) for name in corpus],
         "sha256": sha256,
         "device": device,
-        "torch": metadata.version("torch"),
-        "code": source_fingerprint("network", without=COMMANDS),
+        "torch": public_version("torch"),
+        "training_version": TRAINING_VERSION,
     }
-    clock = "" if model.arm == "dense" else f", P = {model.period}"
-    layers = f"{model.n_layer} + {sizes['n_slow_layer']}"
-    label = f"{model.arm} {layers}{clock}, seed {training.seed}, {training.tokens:,} tokens"
-    return Cell(train_cell, configuration, label)
+    clock = "" if used.arm == "dense" else f", P = {used.period}"
+    layers = f"{used.n_layer} + {used.n_slow_layer}"
+    label = f"{used.arm} {layers}{clock}, seed {training.seed}, {training.tokens:,} tokens"
+    return Cell(train_cell, configuration, label, NAME, _stem(used, training, corpus))
+
+
+def public_version(package: str) -> str:
+    """The installed version without the build that a `+` begins: `2.13.0` of `2.13.0+cpu`."""
+    return metadata.version(package).split("+")[0]
+
+
+def _stem(model: FastSlowConfig, training: TrainConfig, corpus: Sequence[str]) -> str:
+    """What a person reads in the name of the file: text, arm, layers, P, T, tokens and seed."""
+    text = re.sub(r"[^A-Za-z0-9]+", "-", Path(corpus[0]).name).strip("-")[:24] or "text"
+    layers = f"{model.n_layer}+{model.n_slow_layer}" if model.n_slow_layer else str(model.n_layer)
+    clock = "" if model.arm == "dense" else f"-P{model.period}"
+    tokens = f"{training.tokens / 1e6:g}M" if training.tokens >= 100_000 else str(training.tokens)
+    return f"{text}-{model.arm}-{layers}{clock}-T{model.block_size}-{tokens}-seed{training.seed}"
 
 
 def canonical(model: FastSlowConfig) -> FastSlowConfig:
@@ -75,8 +94,8 @@ def train_cell(configuration: dict[str, Any]) -> dict[str, Any]:
     if corpus.sha256 != configuration["sha256"]:
         raise ValueError(f"the corpus {corpus.name} holds other texts here: its sha256 is {corpus.sha256}")
     data = load_data(corpus)
-    model = FastSlowConfig(**configuration["model"], vocab_size=data.vocab_size)
-    training = TrainConfig.from_dict(configuration["training"])
+    model = FastSlowConfig.from_dict({**FIRST_MODEL, **configuration["model"], "vocab_size": data.vocab_size})
+    training = TrainConfig.from_dict({**FIRST_TRAINING, **configuration["training"]})
     with one_thread(), processes(configuration["device"]) as group:
         found = train(model, training, data=data, device=configuration["device"])
         last = evaluate(
