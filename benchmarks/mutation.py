@@ -33,20 +33,20 @@ from verify.provenance import provenance
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = {
     "network/pooling.py": ["network/test_pooling.py"],
-    "theory/gth.py": [
+    "theory/stationary/dense/gth.py": [
         "theory/test_gth_large.py",
         "theory/test_gth.py",
         "theory/test_stationary.py",
         "theory/test_stationary_infinite.py",
         "theory/test_gth_derivative.py",
     ],
-    "theory/group_inverse.py": [
+    "theory/chain/inverse.py": [
         "theory/test_group_inverse_arguments.py",
         "theory/test_group_inverse.py",
         "theory/test_certificate.py",
         "fuzz/test_fuzz_group_inverse.py",
     ],
-    "theory/token_clock.py": [
+    "theory/clock/blocks.py": [
         "theory/test_token_clock.py",
         "theory/test_token_clock_batches.py",
         "theory/test_token_clock_arguments.py",

@@ -3,7 +3,24 @@
 Column convention: A_ij is the rate j -> i, columns sum to zero, dp/dt = A p.
 """
 
-from theory.distance import total_variation
+from theory.chain.distance import total_variation
+from theory.chain.first_passage import kemeny_constant, mean_first_passage_times
+from theory.chain.inverse import certificate, group_inverse, sensitivity, solve_sum_zero, spectral_gap
+from theory.chain.master_equation import (
+    entropy_production,
+    has_detailed_balance,
+    propagate,
+    relative_entropy,
+    relaxation_radius,
+)
+from theory.chain.occupation import (
+    expected_occupation_tv,
+    occupation_chi2,
+    occupation_covariance,
+    occupation_interval,
+    occupation_mean,
+)
+from theory.clock.blocks import TokenBlocks, predicted_gap, token_clock
 from theory.errors import (
     FastSlowSystemError,
     GeneratorError,
@@ -13,33 +30,16 @@ from theory.errors import (
     Status,
 )
 from theory.fast_slow import FastSlowSystem
-from theory.fast_slow_jumps import FastSlowJumps, sample_fast_slow_jumps
-from theory.first_passage import kemeny_constant, mean_first_passage_times
 from theory.flow import ReducedTrajectory, Trajectory, reduced_flow, simulate
-from theory.generator import check_generator, from_rates, from_row_convention, recurrent_classes
-from theory.group_inverse import certificate, group_inverse, sensitivity, solve_sum_zero, spectral_gap
-from theory.jump_process import JumpPath, sample_jumps
-from theory.master_equation import (
-    entropy_production,
-    has_detailed_balance,
-    propagate,
-    relative_entropy,
-    relaxation_radius,
-)
-from theory.nearest_generator import nearest_generator, nearest_generator_shift
-from theory.occupation import (
-    expected_occupation_tv,
-    occupation_chi2,
-    occupation_covariance,
-    occupation_interval,
-    occupation_mean,
-)
-from theory.self_driven import self_driven_first_order
-from theory.slow_manifold import first_order, invariance_residual, slow_manifold
-from theory.stationary import stationary_distribution
+from theory.generators.checks import check_generator, from_rates, from_row_convention, recurrent_classes
+from theory.generators.nearest import nearest_generator, nearest_generator_shift
+from theory.jumps.fast_slow import FastSlowJumps, sample_fast_slow_jumps
+from theory.jumps.process import JumpPath, sample_jumps
+from theory.jumps.tokens import sample_tokens, token_frequency_covariance
+from theory.manifold.orders import first_order, invariance_residual, slow_manifold
+from theory.manifold.self_driven import self_driven_first_order
+from theory.stationary.distribution import stationary_distribution
 from theory.systems import get_system, list_systems
-from theory.token_clock import TokenBlocks, predicted_gap, token_clock
-from theory.token_jumps import sample_tokens, token_frequency_covariance
 
 __all__ = [
     "FastSlowJumps",

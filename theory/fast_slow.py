@@ -23,7 +23,7 @@ from torch._C._functorch import is_functorch_wrapped_tensor  # pyright: ignore[r
 
 from theory.arguments import check_integer, to_tensor
 from theory.errors import FastSlowSystemError, GeneratorError
-from theory.generator import check_generator
+from theory.generators.checks import check_generator
 
 ROUNDING = 1e-12  # of the width of the box: a y no further beyond it than this counts as inside
 

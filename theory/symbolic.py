@@ -29,7 +29,7 @@ from sympy import MatrixBase
 from sympy.polys.matrices import DomainMatrix
 
 from theory.errors import GeneratorError, NotUniqueError
-from theory.generator import recurrent_classes
+from theory.generators.checks import recurrent_classes
 
 
 def check_generator_symbolic(A: Any) -> None:

@@ -106,7 +106,7 @@ def test_recurrent_classes(case):
 @given(generator_cases())
 def test_stationary_distribution(case):
     before = None if case.array is None else case.array.copy()
-    p = attempt("theory.stationary_distribution", lambda: stationary_distribution(case.value), "A")
+    p = attempt("theory.stationary.distribution_distribution", lambda: stationary_distribution(case.value), "A")
     unique = case.array is not None and (case.fine or p is not None)
     exact = [exact_stationary(A) for A in matrices(case.array)] if unique else []
     if p is None:

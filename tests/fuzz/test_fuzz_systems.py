@@ -270,7 +270,7 @@ def test_sample_fast_slow_jumps(start, state0, t, eps, driven_by, seed, rtol):
 def test_self_driven_first_order(start, log_density):
     system, _, y, _ = start
     c = attempt(
-        "theory.self_driven_first_order",
+        "theory.manifold.self_driven_first_order",
         lambda: self_driven_first_order(system, y, log_density),
         *("y", "log_density", "A"),
     )

@@ -10,7 +10,7 @@ from scipy.integrate import quad
 from scipy.linalg import expm
 
 from theory import GeneratorError, NotUniqueError, from_rates, get_system, group_inverse, stationary_distribution
-from theory.first_passage import kemeny_constant, mean_first_passage_times
+from theory.chain.first_passage import kemeny_constant, mean_first_passage_times
 from theory.systems import double_well
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from theory.flow.collocation.radau import tableau
 from theory.flow.methods import rodas5p
-from theory.flow.radau import tableau
 
 
 @pytest.mark.parametrize("s", [3, 5, 7])
@@ -89,7 +89,7 @@ def test_rodas5p_satisfies_the_order_conditions():
 
 @pytest.mark.parametrize("n", [1, 2, 5, 17])
 def test_compiled_lu_solves_as_lapack_does(n):
-    from theory.flow import _lu
+    from theory.flow.collocation import lu as _lu
 
     rng = np.random.default_rng(n)
     M = rng.random((n, n)) - n * np.eye(n)

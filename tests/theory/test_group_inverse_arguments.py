@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import theory
-from theory.group_inverse import sensitivity, solve_sum_zero
+from theory.chain.inverse import sensitivity, solve_sum_zero
 
 F64 = torch.float64
 A = theory.from_rates(torch.rand(3, 3, generator=torch.Generator().manual_seed(0), dtype=F64))

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from theory import stationary_distribution
-from theory.gth import NOT_UNIQUE, SOLVED, exponents, solve, solve_unchecked
-from theory.gth_derivative import values
+from theory.stationary.dense.derivative import values
+from theory.stationary.dense.gth import NOT_UNIQUE, SOLVED, exponents, solve, solve_unchecked
 
 ROUND_OFF = 2.0**-53
 

@@ -6,7 +6,7 @@ import torch
 from scipy.integrate import RK45
 
 from theory import compiled, dormand_prince
-from theory.dormand_prince import dormand_prince_step
+from theory.jumps.dormand_prince import dormand_prince_step
 
 
 def test_kernels_compile_where_no_cache_location_is_writable(monkeypatch):

@@ -10,7 +10,7 @@ from scipy import stats
 import theory
 from theory import jump_kernels
 from theory.errors import GeneratorError, NotUniqueError, NumericalError
-from theory.jump_process import in_parts, streams
+from theory.jumps.process import in_parts, streams
 
 
 def random_generator(n, seed=0):

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import theory
-from theory.block_mean import block_mean, propagator
-from theory.token_jumps import sample_tokens, token_frequency_covariance
+from theory.clock.block_mean import block_mean, propagator
+from theory.jumps.tokens import sample_tokens, token_frequency_covariance
 
 
 def kernels(count, n, step=0.3, seed=0):

@@ -16,16 +16,16 @@ from scipy.stats import poisson
 
 from theory import GeneratorError, NotUniqueError, from_rates, get_system, list_systems, spectral_gap
 from theory import stationary_distribution as p_st
-from theory.master_equation import (
+from theory.chain.master_equation import (
     entropy_production,
     has_detailed_balance,
     propagate,
     relative_entropy,
     relaxation_radius,
 )
+from theory.chain.transition_matrix import transition_matrix
+from theory.chain.uniformisation import _poisson
 from theory.systems import attention, birth_death, double_well, random_exponential
-from theory.transition_matrix import transition_matrix
-from theory.uniformisation import _poisson
 
 sizes, seeds = st.integers(2, 8), st.integers(0, 10**6)
 
@@ -126,7 +126,7 @@ def test_batches_broadcast_and_chunks_agree(monkeypatch):
     p = propagate(A, x, t)
     assert p.shape == (3, 5, 9, 4)
     torch.testing.assert_close(p[2, 4], propagate(A[2, 0], x[4], t), rtol=1e-14, atol=0)
-    monkeypatch.setattr("theory.master_equation._ENTRIES_AT_ONCE", 100)
+    monkeypatch.setattr("theory.chain.master_equation._ENTRIES_AT_ONCE", 100)
     torch.testing.assert_close(propagate(A, x, t), p, rtol=1e-14, atol=0)
 
 

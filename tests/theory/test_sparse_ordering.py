@@ -7,9 +7,9 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theory.elimination_tree import plan_fronts
-from theory.minimum_degree import minimum_degree
-from theory.nested_dissection import LEAF, adjacency, nested_dissection
+from theory.stationary.sparse.elimination_tree import plan_fronts
+from theory.stationary.sparse.minimum_degree import minimum_degree
+from theory.stationary.sparse.nested_dissection import LEAF, adjacency, nested_dissection
 
 
 def compressed(graph):

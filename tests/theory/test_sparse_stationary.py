@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from theory import GeneratorError, NotUniqueError, NumericalError, stationary_distribution
-from theory.sparse_stationary import _check_balance, sparse_stationary_distribution
+from theory.stationary.sparse.distribution import _check_balance, sparse_stationary_distribution
 
 
 def generator(rates):

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from theory import GeneratorError, NotUniqueError, from_rates, recurrent_classes, stationary_distribution
-from theory.gth import solve
-from theory.stationary import _solve_on_device
+from theory.stationary.dense.gth import solve
+from theory.stationary.distribution import _solve_on_device
 
 
 @st.composite

@@ -8,7 +8,7 @@ import scipy.sparse
 import torch
 
 from theory import GeneratorError, from_rates, stationary_distribution
-from theory.gth import REFUSED, solve
+from theory.stationary.dense.gth import REFUSED, solve
 
 
 def spoiled(n, i, j, value):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import theory
-from theory.block_mean import block_mean, block_mean_by_stepping, block_mean_closed_form, propagator
+from theory.clock.block_mean import block_mean, block_mean_by_stepping, block_mean_closed_form, propagator
 
 TWO = theory.get_system("two_state")
 RING = theory.get_system("driven_cycle")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from theory import FastSlowSystem, NumericalError, get_system, token_clock
-from theory.token_clock import predicted_gap
+from theory.clock.blocks import predicted_gap
 
 F64 = torch.float64
 

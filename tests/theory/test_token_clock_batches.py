@@ -20,7 +20,7 @@ def test_chunks_do_not_show(chunk, monkeypatch):
     system = get_system("driven_cycle")
     x0, y0 = starts(system, 2, 4)
     whole = token_clock(system, x0, y0, period=5, n_blocks=3, step=0.05)
-    monkeypatch.setattr(sys.modules["theory.token_clock"], "CHUNK", chunk)
+    monkeypatch.setattr(sys.modules["theory.clock.blocks"], "CHUNK", chunk)
     parts = token_clock(system, x0, y0, period=5, n_blocks=3, step=0.05)
     for name in ("y", "mean", "x"):
         torch.testing.assert_close(getattr(parts, name), getattr(whole, name), rtol=1e-14, atol=1e-16)

@@ -124,7 +124,7 @@ def test_mutant_predictions_that_are_a_percent_off_are_violated(change, monkeypa
 def test_mutant_a_mean_over_the_states_before_each_step_is_violated(monkeypatch):
     import importlib
 
-    module = importlib.import_module("theory.token_clock")
+    module = importlib.import_module("theory.clock.blocks")
     honest = module.block_mean
 
     def before_each_step(K, x, period):

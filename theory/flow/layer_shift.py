@@ -21,10 +21,10 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from theory.chain.inverse import solve_sum_zero
 from theory.errors import NumericalError
 from theory.fast_slow import FastSlowSystem
-from theory.group_inverse import solve_sum_zero
-from theory.stationary import stationary_distribution
+from theory.stationary.distribution import stationary_distribution
 
 _POINTS = 32
 _DOUBLINGS = 100

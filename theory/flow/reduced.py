@@ -29,8 +29,8 @@ from theory.flow.explicit import integrate_explicit
 from theory.flow.layer_shift import layer_shift
 from theory.flow.problem import check_times
 from theory.flow.trajectory import Stats
-from theory.slow_manifold import check_eps, first_order
-from theory.stationary import stationary_distribution
+from theory.manifold.orders import check_eps, first_order
+from theory.stationary.distribution import stationary_distribution
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -27,8 +27,8 @@ def _closed_form(seed: int, *, before: bool) -> Exact:
     import torch
 
     from theory import get_system, token_clock
-    from theory.block_mean import block_mean, block_mean_closed_form, inverse_of_one_minus, propagator
-    from theory.stationary import stationary_distribution
+    from theory.clock.block_mean import block_mean, block_mean_closed_form, inverse_of_one_minus, propagator
+    from theory.stationary.distribution import stationary_distribution
     from verify.claims._generators import KINDS, random_generators, random_probabilities
 
     worst = {"closed form": 0.0, "doubling": 0.0, "P (x̄ − p) at large P": 0.0}

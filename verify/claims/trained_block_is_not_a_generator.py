@@ -107,7 +107,7 @@ CLAIM = GapClaim(
     id="trained_block_is_not_a_generator",
     statement="The trained fast block is not a generator; the identity φ(y) = p_st(y) is the structured limit and no "
     "claim about the network as trained.",
-    source="the paper's gap-marked mapping; the nearest generator is an exact projection (theory/nearest_generator.py)",
+    source="the paper's gap-marked mapping; the nearest generator is an exact projection (theory/generators/nearest.py)",
     check=check,
     mutant=mutant,
     mutation="a block that is a generator, x + h A(y) x, in place of the trained one",

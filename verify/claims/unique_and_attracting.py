@@ -68,7 +68,7 @@ def _ratios(A: Tensor, seed: int) -> dict[str, float]:
     import torch
 
     from theory import spectral_gap, stationary_distribution
-    from theory.master_equation import relative_entropy
+    from theory.chain.master_equation import relative_entropy
     from verify.claims._generators import condition, random_probabilities
 
     n = A.shape[-1]

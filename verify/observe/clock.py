@@ -17,7 +17,7 @@ from theory import (
     token_clock,
     total_variation,
 )
-from theory.block_mean import block_mean, propagator
+from theory.clock.block_mean import block_mean, propagator
 from verify.observe import Observation
 
 FEWEST_BLOCKS, MOST_BLOCKS = 3, 8  # three: a settled row has forgotten its start twice over

@@ -2,7 +2,7 @@
 
 y is the token clock's own, driven by block means from a broad start, and the states are sampled *along* it:
 E[frequencies | y] is then the clock's block mean x̄, with the same leading term. States that move y themselves have
-another slow manifold (`theory.self_driven`), which is why they are not used here.
+another slow manifold (`theory.manifold.self_driven`), which is why they are not used here.
 
 Two ways to see tokens, of one mean:
 - independent: each token is drawn uniformly from the block of a chain of its own, so N of them are one multinomial draw
@@ -26,8 +26,8 @@ from torch import Tensor
 
 from theory import FastSlowSystem, stationary_distribution, token_clock
 from theory.arguments import check_integer
-from theory.block_mean import propagator
-from theory.token_jumps import sample_tokens, token_frequency_covariance
+from theory.clock.block_mean import propagator
+from theory.jumps.tokens import sample_tokens, token_frequency_covariance
 from verify.observe import Observation, clock
 
 TOKENS = 10**8

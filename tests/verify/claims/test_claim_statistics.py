@@ -11,7 +11,7 @@ from network.config import FastSlowConfig
 from network.corpus import open_corpus
 from network.training_config import TrainConfig
 from theory import certificate, check_generator, get_system, recurrent_classes, stationary_distribution
-from theory.token_clock import predicted_gap
+from theory.clock.blocks import predicted_gap
 from verify.claim import Profile
 from verify.claims import (
     learned_manifold_approaches,

@@ -1,8 +1,8 @@
 """Radau IIA collocation of order 9 or 13 for a whole batch, each trajectory with its own steps. CPU.
 
-ε dx/dt = A(y) x, dy/dt = g(x, y) is collocated at s nodes per step (`theory.flow.radau`). A and g are evaluated in
+ε dx/dt = A(y) x, dy/dt = g(x, y) is collocated at s nodes per step (`theory.flow.collocation.radau`). A and g are evaluated in
 torch at the nodes of all running trajectories at once; the Newton iteration, which uses that A(y) x is linear in x,
-and the step control are compiled (`theory.flow._newton`, `theory.flow._advance`). Between the nodes the collocation
+and the step control are compiled (`theory.flow.collocation.newton`, `theory.flow.collocation.advance`). Between the nodes the collocation
 polynomial is the dense output; its error, not only that of the end value, is what the step control holds below the
 tolerance. The boundary layer is resolved: the first steps are of the order of ε.
 
@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from theory.errors import NumericalError, Status
+from theory.flow.collocation.radau import tableau
 from theory.flow.derivatives import derivatives, right_hand_side
 from theory.flow.problem import Problem, Solution
-from theory.flow.radau import tableau
 
 WHERE = "cpu"
 

@@ -1,0 +1,1 @@
+"""Sample paths: the jump process of a generator, tokens, and fast-slow jump processes."""

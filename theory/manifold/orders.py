@@ -1,0 +1,98 @@
+"""The slow manifold x = h_ε(y) of ε dx/dt = A(y) x, dy/dt = g(x, y), to any order in ε.
+
+The critical manifold is φ(y) = p_st(y). By Fenichel's theorem (*J. Differential Equations* 31 (1979) 53) it persists
+as an invariant manifold h_ε = p_st + ε φ₁ + O(ε²), which solves the invariance equation A h = ε Dh[g(h, y)]. Since
+q − p_st = A^# A q for every q of sum one, that equation is the fixed point of
+
+    (R h)(y) = p_st(y) + ε A^#(y) Dh(y)[g(h(y), y)],
+
+and each application of R to p_st gains one order of ε: R p_st = p_st + ε φ₁ with φ₁ = A^# Dp_st[g(p_st, y)], and R^k
+p_st is within O(ε^{k+1}) of h_ε. The residual ‖A h − ε Dh g‖₁ shows the same orders without any reference solution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import jvp
+
+from theory.arguments import check_broadcast, check_float64, check_integer, check_vectors
+from theory.chain.inverse import solve_sum_zero
+from theory.fast_slow import FastSlowSystem
+from theory.stationary.distribution import stationary_distribution
+from theory.transforms import plain
+
+Manifold = Callable[..., Tensor]
+_SLOW = "slow variables of the system"
+
+
+def slow_manifold(system: FastSlowSystem, order: Any) -> Manifold:
+    """h(y[..., m], eps) -> x[..., n], the refinement R^order applied to p_st; its error is O(ε^{order+1}).
+
+    y is float64; `eps` is a positive number or a tensor [...] that broadcasts with y's batch. The directional
+    derivatives are nested forward-mode ones, exact but for rounding; cost about doubles with each order. Raises
+    `ValueError` for a negative or fractional order, y of another shape or precision and an eps that is not positive and
+    finite, `GeneratorError` where A(y) is not a generator.
+    """
+    order = check_integer(order, "order")
+
+    def h(y: Any, eps: Any) -> Tensor:
+        y = check_vectors("y", y, system.n_slow, _SLOW)
+        eps = check_eps(eps, y)
+        system.check_at(y.detach())
+        batch = check_broadcast(y=y.shape[:-1], eps=eps.shape)
+        return _refine(system, order, eps)(y.expand(*batch, system.n_slow))
+
+    return h
+
+
+def first_order(system: FastSlowSystem, y: Any) -> Tensor:
+    """φ₁(y)[..., n] = A^# Dp_st[g(p_st, y)]: the slope in ε of the slow manifold at ε = 0, at y[..., m] (float64)."""
+    y = check_vectors("y", y, system.n_slow, _SLOW)
+    p, drift = _along_flow(system, lambda y: stationary_distribution(system.A(y)), y)
+    return solve_sum_zero(system.A(y), drift, p)
+
+
+def invariance_residual(system: FastSlowSystem, h: Manifold, y: Any, eps: Any) -> Tensor:
+    """‖A h − ε Dh[g(h, y)]‖₁ [...] of a manifold h(y, eps): zero exactly on an invariant one; needs no reference."""
+    y = check_vectors("y", y, system.n_slow, _SLOW)
+    eps = check_eps(eps, y)
+    y = y.expand(*check_broadcast(y=y.shape[:-1], eps=eps.shape), -1)
+    value, drift = _along_flow(system, lambda y: h(y, eps), y)
+    return ((system.A(y) @ value[..., None])[..., 0] - eps[..., None] * drift).abs().sum(-1)
+
+
+def check_eps(eps: Any, like: Tensor) -> Tensor:
+    """eps as a tensor in the dtype and on the device of `like`; `ValueError` unless positive and finite."""
+    value = check_float64("eps", eps).to(like)
+    bad = ~(torch.isfinite(plain(value)) & (plain(value) > 0))
+    if bool(bad.any()):
+        raise ValueError(f"eps must be positive and finite, got {float(plain(value)[bad].reshape(-1)[0])!r}")
+    return value
+
+
+def _refine(system: FastSlowSystem, order: int, eps: Tensor) -> Callable[[Tensor], Tensor]:
+    def p_st(y: Tensor) -> Tensor:
+        return stationary_distribution(system.A(y))
+
+    if order == 0:
+        return p_st
+    coarser = _refine(system, order - 1, eps)
+
+    def h(y: Tensor) -> Tensor:
+        p = p_st(y)
+        _, drift = _along_flow(system, coarser, y)
+        return p + eps[..., None] * solve_sum_zero(system.A(y), drift, p)
+
+    return h
+
+
+def _along_flow(system: FastSlowSystem, h: Callable[[Tensor], Tensor], y: Tensor) -> tuple[Tensor, Tensor]:
+    """(h(y), Dh(y)[g(h(y), y)]): the manifold and its rate of change along the slow flow that it induces."""
+    y = y.contiguous()  # forward mode writes to the dual of y, which an expanded batch forbids
+    velocity = system.g(h(y), y)
+    value, tangent = jvp(h, (y,), (velocity,))[:2]
+    return value, tangent
