@@ -42,7 +42,7 @@ from numba import njit
 from scipy.integrate import solve_ivp
 
 import theory
-from verify.provenance import provenance
+from verify.statistics.provenance import provenance
 
 TIMES = np.linspace(0.0, 2.0, 21)
 Row = dict[str, Any]

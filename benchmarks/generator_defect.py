@@ -35,7 +35,8 @@ def trained(configuration: dict[str, Any]) -> list[dict[str, Any]]:
     from network.model import FastSlowLM
     from network.training import train
     from network.training_config import TrainConfig
-    from verify.generator_defect import measure_defect, validation_tokens
+    from verify.generator_defect.command import validation_tokens
+    from verify.generator_defect.measurement import measure_defect
 
     model = FastSlowConfig(**configuration["model"])
     training = TrainConfig(**configuration["training"])
@@ -77,7 +78,7 @@ def trained(configuration: dict[str, Any]) -> list[dict[str, Any]]:
 
 def reference(configuration: dict[str, Any]) -> dict[str, Any]:
     """The true generator block at one period."""
-    from verify.defect_reference import measure_reference
+    from verify.generator_defect.reference import measure_reference
 
     return asdict(measure_reference(**configuration))
 
@@ -113,8 +114,8 @@ def main() -> int:
     from network.training_config import TrainConfig
     from verify.cells import Cell, CellResult, run_cells
     from verify.command_line import check_device, strict_json, write_whole
-    from verify.defect_table import spread, spread_table
-    from verify.provenance import provenance
+    from verify.generator_defect.table import spread, spread_table
+    from verify.statistics.provenance import provenance
 
     check_device(options.device)
     how = {name: getattr(options, name) for name in ("sequences", "length", "iterations", "device")}

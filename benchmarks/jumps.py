@@ -30,7 +30,7 @@ from numba import njit
 from scipy.stats import chi2
 
 import theory
-from verify.provenance import provenance
+from verify.statistics.provenance import provenance
 
 STATES = 16
 TARGET_RATIO = 1.3

@@ -2,7 +2,7 @@
 
 Trains the dense arm on Shakespeare bytes at each rate of a grid and for several seeds, and takes the rate whose mean
 validation loss is lowest over the seeds that all rates have finished. The best must lie inside the grid, or the grid is
-too narrow and the exit code is 1. Each run is a cell of the studies (`verify.training_cells`): finished ones are kept
+too narrow and the exit code is 1. Each run is a cell of the studies (`verify.trained.cell`): finished ones are kept
 under --cells, an interrupted sweep goes on, and a change to the network asks for new ones.
 
     python benchmarks/learning_rate.py
@@ -62,8 +62,8 @@ def main() -> int:
     from network.training_config import TrainConfig
     from verify.cells import CellResult, run_cells
     from verify.command_line import strict_json
-    from verify.provenance import provenance
-    from verify.training_cells import training_cell
+    from verify.statistics.provenance import provenance
+    from verify.trained.cell import training_cell
 
     texts = open_corpus(["shakespeare"])
     model = FastSlowConfig(arm="dense", block_size=options.block_size, n_layer=options.n_layer)

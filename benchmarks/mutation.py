@@ -28,7 +28,7 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
-from verify.provenance import provenance
+from verify.statistics.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = {
@@ -52,7 +52,7 @@ TESTS = {
         "theory/test_token_clock_arguments.py",
         "theory/test_leaving_the_box.py",
     ],
-    "verify/convergence.py": ["verify/test_convergence.py", "verify/test_convergence_boundaries.py"],
+    "verify/statistics/convergence.py": ["verify/test_convergence.py", "verify/test_convergence_boundaries.py"],
 }
 COMPARISONS: dict[type, list[type]] = {
     ast.Lt: [ast.LtE, ast.GtE],

@@ -4,9 +4,9 @@ Dense with 2, 3 and 4 layers, `3 + 1` and `2 + 2` coupled, and their local contr
 Shakespeare bytes, d = 64, T = 1024, 2M tokens, batch 1 (2,000 steps). The learning rate is that of the dense baseline's
 own sweep, benchmarks/results/learning_rate_1024.json, unless --learning-rate says otherwise: no coupled model is tuned.
 
-Each model is a cell (`verify.training_cells`), kept under --cells; step times are measured in turn in one process, when
+Each model is a cell (`verify.trained.cell`), kept under --cells; step times are measured in turn in one process, when
 the training is over. Writes the JSON, the figure and a table that says which architectures are at or below the dense
-loss at <= 0.8 of its step time, and how much of the gain the local control has too (`verify.pareto`).
+loss at <= 0.8 of its step time, and how much of the gain the local control has too (`verify.trained.pareto`).
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ def main() -> int:
     from network.training_config import TrainConfig
     from verify.cells import run_cells
     from verify.command_line import check_device, strict_json
-    from verify.figures import save_figure
-    from verify.pareto import pareto, table
-    from verify.provenance import provenance
-    from verify.step_time import ratio, seconds_of, step_time_cell
-    from verify.training_cells import training_cell
-    from verify.training_figures import pareto_figure
+    from verify.plotting import save_figure
+    from verify.statistics.provenance import provenance
+    from verify.trained.cell import training_cell
+    from verify.trained.pareto import pareto, table
+    from verify.trained.pareto_figure import pareto_figure
+    from verify.trained.step_time import ratio, seconds_of, step_time_cell
 
     check_device(options.device)
     sweep = RESULTS / "learning_rate_1024.json"

@@ -35,7 +35,7 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import ArpackError, eigs, splu
 
 import theory
-from verify.provenance import provenance
+from verify.statistics.provenance import provenance
 
 TARGET_ERROR, TARGET_RATIO, TARGET_MEMORY_GB = 1e-12, 1.3, 4.0
 Solver = Callable[[Any, int], np.ndarray]

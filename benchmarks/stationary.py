@@ -28,7 +28,7 @@ from scipy.linalg.lapack import dgetrf  # pyright: ignore[reportAttributeAccessI
 from threadpoolctl import threadpool_limits
 
 from theory import stationary_distribution
-from verify.provenance import provenance
+from verify.statistics.provenance import provenance
 
 CASES = ((65536, 4), (4096, 16), (1024, 64), (1, 1024))
 TARGETS = {  # ours at least so many times faster

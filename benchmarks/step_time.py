@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from network import FastSlowConfig, FastSlowLM
-from verify.provenance import provenance
+from verify.statistics.provenance import provenance
 
 WIDTH, HEADS, VOCABULARY = 64, 4, 256
 

@@ -3,11 +3,11 @@
     python benchmarks/training.py [--device cuda] [--seconds 400] [--out benchmarks/results/training_cpu.json]
 
 For T = 256 … 8192 the arms, `L − 1 fast + 1 slow` and `½ fast + ½ slow` take training steps (forward, backward, AdamW)
-in turn within one process (`verify.step_time`); a ratio is the median over rounds with the interval of the median. On
-a CPU: d = 64, 4 layers, float32, one thread; on a GPU: d = 512, 8 layers, bfloat16, unless told otherwise. Lengths run
-from the shortest on; the time allowed is shared out between them, and a length that cannot have `LEAST` rounds is named
-as left out. Utilisation is the formula's operations (`verify.model_flops`) over the data sheet's peak, null for a
-device that is not listed. Peak memory is that of one model's step, measured on a GPU alone.
+in turn within one process (`verify.trained.step_time`); a ratio is the median over rounds with the interval of the
+median. On a CPU: d = 64, 4 layers, float32, one thread; on a GPU: d = 512, 8 layers, bfloat16, unless told otherwise.
+Lengths run from the shortest on; the time allowed is shared out between them, and a length that cannot have `LEAST`
+rounds is named as left out. Utilisation is the formula's operations (`network.model_flops`) over the data sheet's peak,
+null for a device that is not listed. Peak memory is that of one model's step, measured on a GPU alone.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def measure(T: int, options: Any, device: Any, budget: float) -> dict[str, Any] 
 
     import torch
 
-    from verify.model_flops import peak_flops, training_flops
-    from verify.step_time import interleaved, ratio, training_step
+    from network.model_flops import peak_flops, training_flops
+    from verify.trained.step_time import interleaved, ratio, training_step
 
     configs = models(T, options.sizes, options.period)
     batch = max(2, options.tokens_per_step // T)
@@ -119,7 +119,7 @@ def main() -> int:
     from network.atomic import write_atomic
     from network.distributed import checked_device
     from verify.command_line import strict_json
-    from verify.provenance import provenance
+    from verify.statistics.provenance import provenance
 
     try:
         device = checked_device(options.device)

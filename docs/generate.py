@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from verify.discovery import FoundClaim, discover
-from verify.report_claims import claims_table
+from verify.claim.discovery import FoundClaim, discover
+from verify.report.claims_page import claims_table
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

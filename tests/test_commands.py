@@ -298,8 +298,8 @@ def sessions(*, long: bool) -> list:
 @pytest.mark.parametrize("page, block", sessions(long=False))
 def test_a_session_at_a_reduced_size(page, block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("verify.manifold_gap.TRAIN_PAIRS", 300)
-    monkeypatch.setattr("verify.manifold_gap.TEST_POINTS", 50)
+    monkeypatch.setattr("verify.manifold_gap.measurement.TRAIN_PAIRS", 300)
+    monkeypatch.setattr("verify.manifold_gap.measurement.TEST_POINTS", 50)
     run_session(page, block, tmp_path, full=False)
 
 

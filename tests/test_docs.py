@@ -195,7 +195,7 @@ def test_the_printed_method(add):
 
 def test_the_printed_claim(tmp_path):
     from verify.claim import Profile
-    from verify.discovery import FoundClaim, discover
+    from verify.claim.discovery import FoundClaim, discover
 
     (tmp_path / "tied_attention_is_reversible.py").write_text(printed("my_claims/tied_attention_is_reversible.py"))
     (found,) = [entry for entry in discover([tmp_path]) if entry.id == "tied_attention_is_reversible"]

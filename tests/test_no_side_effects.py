@@ -31,7 +31,7 @@ def test_importing_and_calling_changes_no_global_state():
         + """
 import theory, network
 from verify.manifold_gap import measure
-from verify.figures import manifold_gap_figure
+from verify.manifold_gap.figure import manifold_gap_figure
 result = measure("two_state", [64, 128, 256])
 manifold_gap_figure([result])
 system = theory.get_system("driven_cycle")

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from network.command_line import LARGEST_SEED
 from verify.claim import PROFILES, TAGS, Profile
+from verify.claim.discovery import BrokenClaim, FoundClaim, discover
 from verify.command_line import (
     NUMERICAL,
     Parser,
@@ -31,10 +32,9 @@ from verify.command_line import (
     run,
     write_whole,
 )
-from verify.discovery import BrokenClaim, FoundClaim, discover
 
 if TYPE_CHECKING:
-    from verify.claim_result import ClaimResult, Report
+    from verify.claim.result import ClaimResult, Report
 
 SEEDS = {"quick": 1, "paper": 5, "scale": 2}
 
@@ -104,7 +104,7 @@ def _command(arguments: Any) -> int:
         check_device(arguments.device),
     )
 
-    from verify.runner import run_claims
+    from verify.claim.runner import run_claims
 
     report = run_claims(
         found,
@@ -130,7 +130,7 @@ def _command(arguments: Any) -> int:
 
 def _written(report: Report, out: Path, found: Sequence[FoundClaim | BrokenClaim]) -> int:
     """Write the report beside claims.json; 3 where that fails, for the results are there and the page is not."""
-    from verify.report import write_report
+    from verify.report.command import write_report
 
     try:
         paths = write_report(report, out, found)

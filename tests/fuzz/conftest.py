@@ -20,7 +20,7 @@ def pytest_sessionfinish(session, exitstatus):
         return
     from fuzz_inputs import TALLY
 
-    from verify.provenance import provenance
+    from verify.statistics.provenance import provenance
 
     file = Path(os.environ["FUZZ_LOG"])
     known = json.loads(file.read_text()) if file.exists() else {}

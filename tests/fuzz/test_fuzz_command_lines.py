@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 # module, and where the function is that does the work behind its parsed options
 COMMANDS = {
-    "verify.manifold_gap": "verify.manifold_gap_command._command",
+    "verify.manifold_gap": "verify.manifold_gap.command._command",
     "verify.__main__": "verify.__main__._command",
-    "verify.ablation": "verify.ablation._command",
+    "verify.ablation": "verify.ablation.command._command",
     "network.train": None,
     "network.generate": "network.generate._generate",
     "network.leak_check": "network.leak_check._check",

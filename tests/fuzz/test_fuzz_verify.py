@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from network import PhiTheta
 from theory import get_system, stationary_distribution
-from verify import manifold_gap
 from verify.command_line import strict_json
-from verify.convergence import fit_slope, floor_limited
-from verify.error_budget import Row
-from verify.judgement import judge, slope_and_ratios
-from verify.phi_theta_file import load_phi_theta, phi_theta_bytes
-from verify.verdict import Verdict
+from verify.manifold_gap import measurement as manifold_gap
+from verify.manifold_gap.error_budget import Row
+from verify.manifold_gap.judgement import judge, slope_and_ratios
+from verify.manifold_gap.phi_theta_file import load_phi_theta, phi_theta_bytes
+from verify.statistics.convergence import fit_slope, floor_limited
+from verify.statistics.verdict import Verdict
 
 TWO_STATE = get_system("two_state")
 NAMES = (
@@ -91,7 +91,7 @@ def test_fit_slope(epsilon, order, kind, noise):
     gap = {"short": [1.0], "junk": [None]}.get(kind, gap)
     spread = None if noise is None else [noise] * (len(epsilon) if isinstance(epsilon, list) else 1)
     fit = attempt(
-        "verify.convergence.fit_slope",
+        "verify.statistics.convergence.fit_slope",
         lambda: fit_slope(epsilon, gap, spread),
         *("epsilon", "gap", "noise", "relative_noise"),
     )
@@ -112,7 +112,7 @@ def test_fit_slope(epsilon, order, kind, noise):
 @fuzzed
 @given(st.floats(), st.floats())
 def test_floor_limited(gap, floor):
-    limited = attempt("verify.convergence.floor_limited", lambda: floor_limited(gap, floor), "gap", "floor")
+    limited = attempt("verify.statistics.convergence.floor_limited", lambda: floor_limited(gap, floor), "gap", "floor")
     assert limited == (gap < 10 * floor)
 
 
@@ -152,7 +152,7 @@ def test_judge(drawn, floor, noise):
         slope, ratios = slope_and_ratios(rows, floor)
         return judge(rows, slope, ratios, floor, floor, fixed=False)
 
-    decided, reason = attempt("verify.judgement.judge", verdict, "gap", "epsilon")
+    decided, reason = attempt("verify.manifold_gap.judgement.judge", verdict, "gap", "epsilon")
     assert isinstance(decided, Verdict) and reason
     usable = [row for row in rows if row.usable]
     if decided is Verdict.HOLDS:
@@ -192,7 +192,7 @@ def test_load_phi_theta(saved, data):
             "other": lambda: _foreign(rng),
         }[how]()
     )
-    phi = attempt("verify.phi_theta_file.load_phi_theta", lambda: load_phi_theta(path, "cpu"), str(path))
+    phi = attempt("verify.manifold_gap.phi_theta_file.load_phi_theta", lambda: load_phi_theta(path, "cpu"), str(path))
     assert phi is not None or how != "none"
     if phi is not None:
         assert phi(torch.zeros(2, phi.n_slow, dtype=phi.center.dtype)).shape == (2, phi.n_states)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from network.command_line import LARGEST_SEED, exit_code, failure, seed_number
-from verify import generator_defect
 from verify.command_line import run, sample_size
+from verify.generator_defect import command as generator_defect
 
 
 @pytest.mark.parametrize("ends", [exit_code, run])

@@ -12,8 +12,8 @@ from scipy.sparse import csc_array
 import theory
 from theory.errors import NotUniqueError, SimulationError
 from theory.flow import list_methods
-from verify import manifold_gap
 from verify.fits import get_fit, list_fits
+from verify.manifold_gap import measurement as manifold_gap
 
 F64 = torch.float64
 

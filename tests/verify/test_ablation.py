@@ -16,9 +16,10 @@ from network.corpus import open_corpus
 from network.data import load_data
 from network.training import train
 from network.training_config import TrainConfig
-from verify.ablation import DEFAULT_ARMS, main, measure
-from verify.ablation_result import Ablation, TrainedCell
-from verify.step_time import Ratio
+from verify.ablation.command import main
+from verify.ablation.result import Ablation, TrainedCell
+from verify.ablation.study import DEFAULT_ARMS, measure
+from verify.trained.step_time import Ratio
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--tokens", "640", "--block-size", "16", "--n-layer", "2", "--n-embd", "8", "--n-head", "2"]
@@ -200,7 +201,7 @@ def test_a_cell_that_fails_is_named_and_the_rest_goes_on(command, corpus, tmp_pa
     ],
 )
 def test_usage_errors(command, monkeypatch, arguments, message):
-    monkeypatch.setattr("verify.dask_cluster.CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr("verify.cells.dask_cluster.CONNECT_TIMEOUT", 0.2)
     code, out, err = command(*arguments)
     assert code == 2 and out == "" and message in err.splitlines()[-1]
 
@@ -213,7 +214,7 @@ def test_a_block_below_the_default_period_is_no_error_where_periods_are_given(co
 
 
 def test_help_states_the_exit_codes():
-    from verify.ablation import parser
+    from verify.ablation.command import parser
 
     text = " ".join(parser().format_help().split())
     assert "Exit codes: 0 every cell is trained; 2 usage or input; 3 a cell failed" in text

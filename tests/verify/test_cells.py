@@ -224,7 +224,7 @@ def test_workers_do_not_outlive_their_parent(study, end):
 
 
 def test_a_scheduler_that_does_not_answer_is_a_usage_error(cells, tmp_path, monkeypatch):
-    monkeypatch.setattr("verify.dask_cluster.CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr("verify.cells.dask_cluster.CONNECT_TIMEOUT", 0.5)
     with pytest.raises(UsageError, match=r"--scheduler tcp://127\.0\.0\.1:9: no Dask scheduler answers there"):
         run_cells(cells(square), folder=tmp_path / "cells", scheduler="tcp://127.0.0.1:9")
 

@@ -21,9 +21,9 @@ from verify.claim import (
     Structural,
     StructuralClaim,
 )
-from verify.claim_result import VOCABULARY
-from verify.discovery import BUILT_IN, BrokenClaim, FoundClaim, discover, load
-from verify.verdict import EmpiricalVerdict, ExactVerdict, GapVerdict, Verdict
+from verify.claim.discovery import BUILT_IN, BrokenClaim, FoundClaim, discover, load
+from verify.claim.result import VOCABULARY
+from verify.statistics.verdict import EmpiricalVerdict, ExactVerdict, GapVerdict, Verdict
 
 WORDS = {"quantity": "distance", "measured": 1.0}
 FIELDS = {"id": "one", "statement": "it is so", "source": "a theorem", "mutation": "it is not so"}

@@ -16,7 +16,7 @@ from network.defaults import ADDED_MODEL, ADDED_TRAINING, FIRST_MODEL, FIRST_TRA
 from network.run_folder import read_run
 from network.training_config import TrainConfig
 from verify.cells import read_cell
-from verify.training_cells import NAME, training_cell
+from verify.trained.cell import NAME, training_cell
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "results" / "cells"
 
@@ -46,7 +46,7 @@ def rebuilt(identity, model=FastSlowConfig):
 
 @pytest.mark.parametrize("model", [FastSlowConfig, Later])
 def test_every_committed_cell_is_found_also_after_an_option_is_added(model, monkeypatch):
-    monkeypatch.setattr("verify.training_cells.metadata.version", lambda name: "2.13.0+another.build")
+    monkeypatch.setattr("verify.trained.cell.metadata.version", lambda name: "2.13.0+another.build")
     trained = {name: c for name, c in contents().items() if c["identity"]["work"] == NAME}
     assert len(trained) >= 159
     for name, content in trained.items():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verify.convergence import fit_slope, floor_limited
+from verify.statistics.convergence import fit_slope, floor_limited
 
 EPS = 2.0 ** -np.arange(1, 13)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from verify.convergence import fit_slope, floor_limited
+from verify.statistics.convergence import fit_slope, floor_limited
 
 EPS = 2.0 ** -np.arange(1, 8)
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 import matplotlib as mpl
 import pytest
 
-from verify.figures import OKABE_ITO, manifold_gap_figure, save_figure
 from verify.manifold_gap import measure
+from verify.manifold_gap.figure import manifold_gap_figure
+from verify.plotting import OKABE_ITO, save_figure
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def test_the_palette_is_okabe_and_ito():
 
 def test_a_row_at_the_floor_is_drawn_and_printed_but_not_fitted(monkeypatch):
     from verify.fits import lbfgs
-    from verify.tables import gap_table
+    from verify.manifold_gap.table import gap_table
 
     monkeypatch.setattr(lbfgs, "ITERATIONS", 5)
     floored = measure("two_state", [64, 1024, 4096], fit="lbfgs")
@@ -92,7 +93,7 @@ def test_a_row_at_the_floor_is_drawn_and_printed_but_not_fitted(monkeypatch):
 
 
 def cell(arm, seed, loss, path):
-    from verify.ablation_result import TrainedCell
+    from verify.ablation.result import TrainedCell
 
     gate = None if arm == "dense" else 0.1
     points = tuple(
@@ -103,7 +104,7 @@ def cell(arm, seed, loss, path):
 
 
 def ablation(seeds):
-    from verify.ablation_result import Ablation
+    from verify.ablation.result import Ablation
 
     dense = [cell("dense", s, 1.0 + s, [(1e6, 2.0), (2e6, 1.5)]) for s in range(seeds)]
     coupled = [cell("coupled", s, 1.1 + s + 0.01 * s, [(1e6, 2.2), (2e6, 1.4)]) for s in range(seeds)]
@@ -111,7 +112,7 @@ def ablation(seeds):
 
 
 def test_the_last_point_along_training_is_the_final_evaluation():
-    from verify.training_figures import ablation_figure
+    from verify.ablation.figure import ablation_figure
 
     found = ablation(5)
     left, _ = ablation_figure(found).axes
@@ -124,7 +125,7 @@ def test_the_last_point_along_training_is_the_final_evaluation():
 
 
 def test_few_seeds_are_thin_lines_without_bars():
-    from verify.training_figures import ablation_figure
+    from verify.ablation.figure import ablation_figure
 
     left, _ = ablation_figure(ablation(2)).axes
     assert left.containers == []

@@ -14,12 +14,13 @@ from network.corpus import open_corpus
 from network.data import load_data
 from network.training import train
 from network.training_config import TrainConfig
-from verify.block_defect import against, block_defect, iterate
-from verify.defect_figures import SCALE_FREE, figures, gaussian_null, mean_figures, rotated_null
-from verify.defect_reference import measure_reference
-from verify.defect_table import spread
-from verify.generator_defect import main, measure_defect
-from verify.update_jacobian import block_jacobians, jacobians
+from verify.generator_defect.block import against, block_defect, iterate
+from verify.generator_defect.command import main
+from verify.generator_defect.distance import SCALE_FREE, figures, gaussian_null, mean_figures, rotated_null
+from verify.generator_defect.jacobian import block_jacobians, jacobians
+from verify.generator_defect.measurement import measure_defect
+from verify.generator_defect.reference import measure_reference
+from verify.generator_defect.table import spread
 
 SMALL = {"vocab_size": 17, "block_size": 12, "n_layer": 2, "n_embd": 8, "n_head": 2, "period": 4}
 

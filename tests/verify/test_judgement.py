@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import theory
-from verify.error_budget import Row
-from verify.judgement import judge, slope_and_ratios
 from verify.manifold_gap import measure
+from verify.manifold_gap.error_budget import Row
+from verify.manifold_gap.judgement import judge, slope_and_ratios
 from verify.observe import clock
-from verify.verdict import Verdict
+from verify.statistics.verdict import Verdict
 
 PERIODS = (64, 256, 1024, 4096, 16384)
 TWO = theory.get_system("two_state")

@@ -10,8 +10,8 @@ import torch
 import theory
 from network import PhiTheta
 from verify.manifold_gap import measure
-from verify.tables import gap_table
-from verify.verdict import Verdict
+from verify.manifold_gap.table import gap_table
+from verify.statistics.verdict import Verdict
 
 RING = theory.get_system("driven_cycle")
 PERIODS = [64, 256, 1024, 8192, 65536]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from verify import manifold_gap
-from verify.manifold_gap import main
+from verify.manifold_gap import measurement as manifold_gap
+from verify.manifold_gap.command import main
 
 ROOT = Path(__file__).parents[2]
 FAST = ["--system", "two_state", "--periods", "64,128,256"]

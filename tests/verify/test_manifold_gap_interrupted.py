@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from verify import manifold_gap, manifold_gap_command
-from verify.manifold_gap import main
-from verify.verdict import Verdict
+from verify.manifold_gap import command as manifold_gap_command
+from verify.manifold_gap import measurement as manifold_gap
+from verify.manifold_gap.command import main
+from verify.statistics.verdict import Verdict
 
 ROOT = Path(__file__).parents[2]
 FAST = ["--system", "two_state", "--periods", "64,128,256"]

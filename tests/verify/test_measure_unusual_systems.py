@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from theory import FastSlowSystem, from_rates
-from verify import manifold_gap
-from verify.verdict import Verdict
+from verify.manifold_gap import measurement as manifold_gap
+from verify.statistics.verdict import Verdict
 
 PERIODS = [64, 256, 1024]
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from network import FastSlowConfig, FastSlowLM
-from verify.model_flops import forward_flops, peak_flops, training_flops
+from network.model_flops import forward_flops, peak_flops, training_flops
 
 
 def pairs(T):

@@ -10,11 +10,14 @@ import pytest
 import torch
 from matplotlib import image
 
-from verify import notebook_attention, notebook_generator, notebook_manifold, notebook_network
-from verify.figures import LOWEST
 from verify.manifold_gap import measure
-from verify.notebook_display import POINTS_PER_INCH, show
-from verify.notebook_manifold import BESIDE
+from verify.notebooks import attention as notebook_attention
+from verify.notebooks import generator as notebook_generator
+from verify.notebooks import manifold as notebook_manifold
+from verify.notebooks import network as notebook_network
+from verify.notebooks.display import POINTS_PER_INCH, show
+from verify.notebooks.manifold import BESIDE
+from verify.plotting import LOWEST
 
 ROOT = Path(__file__).parents[2]
 DEFECT = ROOT / "benchmarks" / "results" / "generator_defect.json"
@@ -190,7 +193,7 @@ def test_influence_counts_what_is_read_before_it_is_written():
 
 
 def test_the_two_seeds_are_those_whose_interval_is_given():
-    from verify.paired import t_interval
+    from verify.statistics.paired import t_interval
 
     low, high = t_interval([0.3, 0.7])
     figures = {"channel.distance": [0.5, low, high]}

@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from verify.paired import paired_difference, t_interval
+from verify.statistics.paired import paired_difference, t_interval
 
 
 @given(pairs=st.lists(st.tuples(st.floats(1, 6), st.floats(-0.1, 0.1)), min_size=2, max_size=9))

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from network.config import FastSlowConfig
-from verify.figures import save_figure
-from verify.pareto import architecture, pareto, table
-from verify.step_time import Ratio
-from verify.training_figures import pareto_figure
+from verify.plotting import save_figure
+from verify.trained.pareto import architecture, pareto, table
+from verify.trained.pareto_figure import pareto_figure
+from verify.trained.step_time import Ratio
 
 ROOT = Path(__file__).parents[2]
 DENSE = FastSlowConfig(arm="dense")

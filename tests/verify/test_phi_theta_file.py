@@ -8,8 +8,8 @@ import torch
 from network import PhiTheta
 from theory import certificate, get_system
 from verify.command_line import UsageError, check_device
-from verify.phi_theta_file import load_phi_theta, phi_theta_bytes
-from verify.user_code import check_phi_theta
+from verify.manifold_gap.phi_theta_file import load_phi_theta, phi_theta_bytes
+from verify.manifold_gap.user_code import check_phi_theta
 
 F64 = torch.float64
 

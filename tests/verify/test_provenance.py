@@ -8,9 +8,9 @@ import subprocess
 
 import pytest
 
-from verify import provenance as module
 from verify.command_line import strict_json
-from verify.provenance import provenance
+from verify.statistics import provenance as module
+from verify.statistics.provenance import provenance
 
 
 def test_it_is_plain_json_with_versions_and_settings():

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from verify.__main__ import main as verify_main
-from verify.claim_result import ClaimResult, Report
-from verify.discovery import BUILT_IN, FoundClaim, discover
-from verify.mapping_links import LINKS, NETWORK, ODE
-from verify.mapping_picture import LINES, NARROW, WIDE, picture
-from verify.report import main, report_content, write_report
-from verify.report_content import TESTS
-from verify.report_html import page
-from verify.report_markdown import markdown
-from verify.report_text import as_html, as_markdown, ident_of
+from verify.claim.discovery import BUILT_IN, FoundClaim, discover
+from verify.claim.result import ClaimResult, Report
+from verify.report.command import main, report_content, write_report
+from verify.report.content import TESTS
+from verify.report.html_page import page
+from verify.report.mapping import LINKS, NETWORK, ODE
+from verify.report.mapping_picture import LINES, NARROW, WIDE, picture
+from verify.report.markdown import markdown
+from verify.report.text import as_html, as_markdown, ident_of
 
 ROOT = Path(__file__).parents[2]
 CLAIMS = [found for found in discover() if isinstance(found, FoundClaim)]
@@ -257,7 +257,7 @@ CLAIM = ExactClaim(id="one", statement="a statement", source="a source", check=c
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("verify.runner.source_fingerprint", lambda *packages: "as it is")
+    monkeypatch.setattr("verify.claim.runner.source_fingerprint", lambda *packages: "as it is")
     (tmp_path / "claims").mkdir()
 
     def command(body, *arguments):
@@ -284,7 +284,7 @@ def test_a_report_that_cannot_be_written_loses_no_result(run, monkeypatch):
     def fails(content):
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr("verify.report.page", fails)
+    monkeypatch.setattr("verify.report.command.page", fails)
     code, out, err, folder = run("return Exact(quantity='error', measured=0.0, bound=1.0)")
     assert code == 3 and "HOLDS" in out and "no ink" in err and "claims.json is whole" in err
     assert json.loads((folder / "claims.json").read_text())["claims"][0]["verdict"] == "HOLDS"

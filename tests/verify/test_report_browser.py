@@ -14,10 +14,10 @@ import time
 
 import pytest
 
-from verify.claim_result import ClaimResult, Report
+from verify.claim.discovery import FoundClaim, discover
+from verify.claim.result import ClaimResult, Report
 from verify.claims._training import judge_neutrality, planted_cells
-from verify.discovery import FoundClaim, discover
-from verify.report import write_report
+from verify.report.command import write_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: the page is not opened")

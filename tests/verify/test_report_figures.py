@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verify.claims._training import judge_neutrality, planted_cells
-from verify.report_figures import DRAWN, figures
-from verify.report_plot import Rung, Scale, Series, ladder, panel, spanning
-from verify.report_tables import LONGEST, tables
-from verify.report_text import (
+from verify.report.drawn import DRAWN, figures
+from verify.report.svg import Rung, Scale, Series, ladder, panel, spanning
+from verify.report.tables import LONGEST, tables
+from verify.report.text import (
     as_html,
     as_markdown,
     as_svg,

@@ -12,9 +12,9 @@ import pytest
 
 from verify.__main__ import main, parser, table
 from verify.claim import Profile
-from verify.claim_result import ClaimResult, Report
-from verify.discovery import load
-from verify.runner import run_claims
+from verify.claim.discovery import load
+from verify.claim.result import ClaimResult, Report
+from verify.claim.runner import run_claims
 
 ROOT = Path(__file__).parents[2]
 KEYS = {"id", "tag", "statement", "source", "verdict", "measured", "bound", "interval", "mutant_refuted", "seconds"}
@@ -23,7 +23,7 @@ CLAIM = """
 import os, time
 from pathlib import Path
 from verify.claim import *
-from verify.verdict import *
+from verify.statistics.verdict import *
 
 HERE = Path(__file__).parent
 
@@ -66,7 +66,7 @@ def folder(tmp_path):
 @pytest.fixture
 def run(folder, tmp_path, capsys, monkeypatch):
     # The working tree may be edited while the tests run; that the code is in the key is tested with the cells.
-    monkeypatch.setattr("verify.runner.source_fingerprint", lambda *packages: "as it is")
+    monkeypatch.setattr("verify.claim.runner.source_fingerprint", lambda *packages: "as it is")
 
     def command(*arguments, claims=True):
         names = [path.stem for path in folder.glob("*.py")] if claims is True else claims

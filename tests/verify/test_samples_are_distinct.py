@@ -4,9 +4,9 @@ import pytest
 
 from network.config import FastSlowConfig
 from network.training_config import TrainConfig
-from verify.ablation import measure
-from verify.ablation_result import Ablation, TrainedCell
-from verify.defect_table import spread, spread_table
+from verify.ablation.result import Ablation, TrainedCell
+from verify.ablation.study import measure
+from verify.generator_defect.table import spread, spread_table
 
 
 def record(seed, distance, **changes):
@@ -49,7 +49,7 @@ def test_the_ablation_times_its_steps_as_it_trains(monkeypatch, tmp_path):
         asked.update(options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("verify.step_time.step_time_cell", stop)
+    monkeypatch.setattr("verify.trained.step_time.step_time_cell", stop)
     training = TrainConfig(dtype="bfloat16", compile=True)
     with pytest.raises(KeyboardInterrupt):
         measure(FastSlowConfig(), training, corpus=["shakespeare"], folder=tmp_path)

@@ -7,7 +7,7 @@ from scipy import stats
 
 from network.config import FastSlowConfig
 from verify.cells import run_cells
-from verify.step_time import interleaved, ratio, seconds_of, step_time_cell, time_cell, training_step
+from verify.trained.step_time import interleaved, ratio, seconds_of, step_time_cell, time_cell, training_step
 
 CPU = torch.device("cpu")
 SIZES = {"block_size": 16, "n_layer": 2, "n_embd": 8, "n_head": 2, "vocab_size": 32}
@@ -56,7 +56,9 @@ def test_the_cell_times_each_distinct_model_once_and_is_resumed(tmp_path, monkey
     how = {"batch": 2, "device": "cpu", "rounds": 2, "processor": "any"}
     other = [step_time_cell(models, **how, dtype="bfloat16"), step_time_cell(models, **how, compile=True)]
     assert len({one.key for one in (cell, *other)}) == 3
-    monkeypatch.setattr("verify.step_time.training_step", lambda model, **k: lambda: asked.append((model.arm, k)))
+    monkeypatch.setattr(
+        "verify.trained.step_time.training_step", lambda model, **k: lambda: asked.append((model.arm, k))
+    )
     asked = []
     time_cell(other[0].configuration)
     assert {k["dtype"] for _, k in asked} == {"bfloat16"} and {k["compile"] for _, k in asked} == {False}

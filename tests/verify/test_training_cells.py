@@ -8,7 +8,7 @@ import torch
 from network.config import FastSlowConfig
 from network.corpus import open_corpus
 from network.training_config import TrainConfig
-from verify.training_cells import canonical, train_cell, training_cell
+from verify.trained.cell import canonical, train_cell, training_cell
 
 MODEL = FastSlowConfig(block_size=16, n_layer=2, n_embd=8, n_head=2, period=4)
 TRAINING = TrainConfig(tokens=640, evaluations=2, eval_tokens=64)

@@ -5,7 +5,7 @@ import torch
 
 from theory import get_system
 from verify.command_line import UsageError
-from verify.user_code import check_phi_theta, load_factory, load_system
+from verify.manifold_gap.user_code import check_phi_theta, load_factory, load_system
 
 SYSTEM = """
 import torch

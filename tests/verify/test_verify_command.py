@@ -19,7 +19,7 @@ DROPPED = """
 import os, time
 from pathlib import Path
 from verify.claim import Empirical, EmpiricalClaim, Exact, ExactClaim
-from verify.verdict import EmpiricalVerdict
+from verify.statistics.verdict import EmpiricalVerdict
 
 HERE = Path(__file__).parent
 

@@ -3,10 +3,10 @@
 Column convention: A_ij is the rate j -> i, columns sum to zero. p_st exists always; it is unique if and only if A has
 one recurrent class, and then p_j > 0 exactly for the states of that class (Norris, *Markov Chains*, 1997, thm 3.5.3).
 
-Dense generators are eliminated without a subtraction (`theory.stationary.dense.gth`): each entry of p is right to rounding, also where p
-spans hundreds of orders of magnitude and a null vector by eigenvalues, SVD or a linear solve has no correct digit.
-For tensors the result is differentiable, forward and reverse, to any order, also under torch.func: see
-`theory.stationary.dense.derivative`.
+Dense generators are eliminated without a subtraction (`theory.stationary.dense.gth`): each entry of p is right to
+rounding, also where p spans hundreds of orders of magnitude and a null vector by eigenvalues, SVD or a linear solve has
+no correct digit. For tensors the result is differentiable, forward and reverse, to any order, also under torch.func:
+see `theory.stationary.dense.derivative`.
 """
 
 from __future__ import annotations

@@ -1,2 +1,2 @@
-"""The claims: one file each, found by name (`verify.discovery`); files that begin with an underscore are what they
-share."""
+"""The claims: one file each, found by name (`verify.claim.discovery`); files that begin with an underscore are what
+they share."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from verify.claim import Structural
-from verify.verdict import Verdict
+from verify.statistics.verdict import Verdict
 
 if TYPE_CHECKING:
     from theory import FastSlowSystem

@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from verify.claim import Empirical, Profile
-from verify.paired import LEVEL, MARGIN, PairedDifference, paired_difference
-from verify.verdict import EmpiricalVerdict
+from verify.statistics.paired import LEVEL, MARGIN, PairedDifference, paired_difference
+from verify.statistics.verdict import EmpiricalVerdict
 
 if TYPE_CHECKING:
     from network.training_config import TrainConfig
@@ -49,7 +49,7 @@ def _cells(profile: Profile, arms: Sequence[str], training: TrainConfig, corpus:
     """
     from network.config import FastSlowConfig
     from network.corpus import open_corpus
-    from verify.training_cells import training_cell
+    from verify.trained.cell import training_cell
 
     sha256 = open_corpus([corpus]).sha256
     return [

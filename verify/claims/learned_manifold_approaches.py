@@ -19,7 +19,7 @@ SLOPE_TOLERANCE = 0.01  # what finite ε may add to a slope of one
 def check(profile: Profile) -> Structural:
     """`verify.manifold_gap` on every built-in system: the slope of the gap over ε, against one."""
     from theory import get_system, list_systems
-    from verify.manifold_gap import DEFAULT_PERIODS
+    from verify.manifold_gap.options import DEFAULT_PERIODS
 
     found = []
     for name in list_systems():
@@ -47,7 +47,7 @@ def _slope(
     name: str, periods: tuple[int, ...], profile: Profile, phi_theta: Callable[..., object] | None = None
 ) -> OnSystem:
     from theory import get_system
-    from verify.manifold_gap import measure
+    from verify.manifold_gap.measurement import measure
     from verify.observe.clock import default_step, observe
 
     system = get_system(name)

@@ -49,8 +49,8 @@ def _measure(system: FastSlowSystem, seed: int, phi_1: Callable[[FastSlowSystem,
 
     from theory import simulate, stationary_distribution, total_variation
     from verify.claims._systems import slow_epsilon
-    from verify.convergence import fit_slope, floor_limited
     from verify.observe.clock import crossing_rate
+    from verify.statistics.convergence import fit_slope, floor_limited
 
     eps = slow_epsilon(system) * LARGEST / RATIO ** torch.arange(COUNT, dtype=torch.float64)
     end = 0.2 / crossing_rate(system, system.uniform(256, seed=0))

@@ -7,8 +7,8 @@ from typing import Any
 
 from verify.claim import Empirical, EmpiricalClaim, Profile
 from verify.claims._training import paired, paper_cells, planted_cells, undecided
-from verify.paired import MARGIN, PairedDifference
-from verify.verdict import EmpiricalVerdict
+from verify.statistics.paired import MARGIN, PairedDifference
+from verify.statistics.verdict import EmpiricalVerdict
 
 CONTROLS = ("local", "blind")
 LEVEL = 1.0 - 0.05 / len(CONTROLS)  # Bonferroni, for two comparisons

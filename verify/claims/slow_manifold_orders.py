@@ -59,7 +59,7 @@ def _slopes(
 
 
 def _slope(label: str, k: int, rows: list[dict[str, Any]], usable: list[dict[str, Any]]) -> OnSystem:
-    from verify.convergence import fit_slope
+    from verify.statistics.convergence import fit_slope
 
     residuals = [row["residual"] for row in usable]
     rounding = [row["rounding"] / row["residual"] for row in usable]
@@ -76,7 +76,7 @@ def _residuals(system: FastSlowSystem, refined_for: FastSlowSystem, k: int, seed
 
     from theory import invariance_residual, slow_manifold, stationary_distribution
     from verify.claims._systems import slow_epsilon
-    from verify.convergence import floor_limited
+    from verify.statistics.convergence import floor_limited
 
     y = system.uniform(POINTS, seed=seed).expand(COUNT, POINTS, -1)
     A = system.A(y[0])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from verify.claim import Gap, GapClaim, Profile
 
 if TYPE_CHECKING:
-    from verify.block_defect import BlockDefect
+    from verify.generator_defect.block import BlockDefect
 
 RESOLUTION = 1e-12  # a true generator block measures below 1e-14
 SIZES = {
@@ -20,7 +20,7 @@ SIZES = {
 
 def check(profile: Profile) -> Gap:
     """Train one coupled model per seed and take the block and axis that are nearest to a generator, identity off."""
-    from verify.paired import t_interval
+    from verify.statistics.paired import t_interval
 
     found = [_trained(profile, seed) for seed in profile.seeds]
     closest = [_closest(blocks) for blocks in found]
@@ -42,7 +42,7 @@ def check(profile: Profile) -> Gap:
 
 def mutant(profile: Profile) -> Gap:
     """A block that is a generator, h A(y) x, measured in the same way."""
-    from verify.defect_reference import measure_reference
+    from verify.generator_defect.reference import measure_reference
 
     found = measure_reference(8, n_states=32, seed=profile.seed)
     return _gap(
@@ -72,7 +72,8 @@ def _trained(profile: Profile, seed: int) -> tuple[BlockDefect, ...]:
     from network.data import load_data
     from network.training import train
     from network.training_config import TrainConfig
-    from verify.generator_defect import measure_defect, validation_tokens
+    from verify.generator_defect.command import validation_tokens
+    from verify.generator_defect.measurement import measure_defect
 
     sizes, tokens = SIZES[profile.name]
     data = load_data(open_corpus("shakespeare"))
@@ -107,7 +108,7 @@ CLAIM = GapClaim(
     id="trained_block_is_not_a_generator",
     statement="The trained fast block is not a generator; the identity φ(y) = p_st(y) is the structured limit and no "
     "claim about the network as trained.",
-    source="the paper's gap-marked mapping; the nearest generator is an exact projection (theory/generators/nearest.py)",
+    source="the paper's gap-marked mapping; the nearest generator is an exact projection (theory.nearest_generator)",
     check=check,
     mutant=mutant,
     mutation="a block that is a generator, x + h A(y) x, in place of the trained one",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from verify.claim import Empirical, EmpiricalClaim, Profile
-from verify.verdict import EmpiricalVerdict
+from verify.statistics.verdict import EmpiricalVerdict
 
 PAPER_RATIO, TOLERANCE = 0.97, 0.10
 LEVEL = 1.0 - 0.05 / 2  # Bonferroni, for two ratios
@@ -34,7 +34,7 @@ def _ratios(profile: Profile, sizes: dict[str, tuple[int, int]], *, rounds: int)
     import torch
 
     from network.config import FastSlowConfig
-    from verify.step_time import interleaved, ratio, training_step
+    from verify.trained.step_time import interleaved, ratio, training_step
 
     device = torch.device(profile.device)
     models = {"dense": FastSlowConfig(arm="dense")} | {

@@ -7,8 +7,8 @@ import pytest
 
 from theory.systems import list_systems
 from verify.claim import Profile
-from verify.claim_result import VOCABULARY
-from verify.discovery import FoundClaim, discover
+from verify.claim.discovery import FoundClaim, discover
+from verify.claim.result import VOCABULARY
 
 CLAIMS = {found.id: found for found in discover() if isinstance(found, FoundClaim)}
 SLOW = {  # more than a few seconds; `python -m verify` runs them all

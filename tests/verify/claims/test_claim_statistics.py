@@ -25,9 +25,9 @@ from verify.claims._networks import random_configs
 from verify.claims._systems import OnSystem, over_systems
 from verify.claims._training import judge_neutrality, paired, planted_cells
 from verify.claims.variational_minimisers import _donsker_varadhan
-from verify.paired import MARGIN
-from verify.training_cells import training_cell
-from verify.verdict import Verdict
+from verify.statistics.paired import MARGIN
+from verify.statistics.verdict import Verdict
+from verify.trained.cell import training_cell
 
 
 def on(system, interval, *, predicted=1.0, reason=""):
@@ -59,7 +59,7 @@ def test_a_measurement_that_judges_itself_is_not_overruled_by_its_interval():
 
 @pytest.mark.parametrize("periods", [(64, 256, 1024), (512, 1024)])  # two periods give no slope
 def test_the_headline_claim_is_violated_where_the_gap_exceeds_its_certificate(monkeypatch, periods):
-    monkeypatch.setattr("verify.error_budget.certificate", lambda A, q: 0.5 * certificate(A, q))
+    monkeypatch.setattr("verify.manifold_gap.error_budget.certificate", lambda A, q: 0.5 * certificate(A, q))
     found = learned_manifold_approaches._slope("two_state", periods, Profile())
     assert found.verdict is Verdict.VIOLATED and "exceeds its certificate" in found.why
 

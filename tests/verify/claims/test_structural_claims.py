@@ -15,7 +15,7 @@ from verify.claims import (
     variational_minimisers,
 )
 from verify.manifold_gap import measure
-from verify.verdict import Verdict
+from verify.statistics.verdict import Verdict
 
 
 def only(monkeypatch, *names):
@@ -92,7 +92,7 @@ def test_cross_entropy_says_where_there_is_no_gap_and_where_the_fast_states_have
 def test_the_learned_manifold_is_that_of_the_main_command(monkeypatch, profile, periods):
     only(monkeypatch, "two_state")
     monkeypatch.setattr(learned_manifold_approaches, "QUICK", (64, 256, 1024))
-    monkeypatch.setattr("verify.manifold_gap.DEFAULT_PERIODS", (64, 128, 256))
+    monkeypatch.setattr("verify.manifold_gap.options.DEFAULT_PERIODS", (64, 128, 256))
     found = learned_manifold_approaches.check(Profile(profile))
     used = {"QUICK": (64, 256, 1024), "DEFAULT_PERIODS": (64, 128, 256)}[periods]
     direct = measure("two_state", used)

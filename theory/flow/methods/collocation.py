@@ -1,10 +1,10 @@
 """Radau IIA collocation of order 9 or 13 for a whole batch, each trajectory with its own steps. CPU.
 
-ε dx/dt = A(y) x, dy/dt = g(x, y) is collocated at s nodes per step (`theory.flow.collocation.radau`). A and g are evaluated in
-torch at the nodes of all running trajectories at once; the Newton iteration, which uses that A(y) x is linear in x,
-and the step control are compiled (`theory.flow.collocation.newton`, `theory.flow.collocation.advance`). Between the nodes the collocation
-polynomial is the dense output; its error, not only that of the end value, is what the step control holds below the
-tolerance. The boundary layer is resolved: the first steps are of the order of ε.
+ε dx/dt = A(y) x, dy/dt = g(x, y) is collocated at s nodes per step (`theory.flow.collocation.radau`). A and g are
+evaluated in torch at the nodes of all running trajectories at once; the Newton iteration, which uses that A(y) x is
+linear in x, and the step control are compiled (`theory.flow.collocation.newton`, `theory.flow.collocation.advance`).
+Between the nodes the collocation polynomial is the dense output; its error, not only that of the end value, is what the
+step control holds below the tolerance. The boundary layer is resolved: the first steps are of the order of ε.
 
 rtol and atol bound the error per step relative to the largest entry of x, and of y: atol + rtol·max|x|, atol +
 rtol·max|y|.
@@ -38,7 +38,7 @@ _MOST_NUMBERS = 131_072
 
 def integrate(problem: Problem) -> Solution:
     """The trajectories at the times problem.t."""
-    from theory.flow import _advance as kernel
+    from theory.flow.collocation import advance as kernel
 
     clock = time.perf_counter()
     system, t = problem.system, problem.t.numpy()

@@ -2,17 +2,17 @@
 
 A is balanced first: with powers of two c_j the chain F_ij = A_ij c_j has the stationary vector x_j ∝ p_j / c_j, and c_j
 is such that x_j is the square root of the flow s_j p_j through state j, relative to the largest flow. Small numbers are
-so shared between F and x, and neither underflows (`theory.stationary.dense.gth` has the notation; here W starts as F). No x_j passes 1,
-and c_j does not follow the smallest flows, so that derivatives do not overflow on the way to values that a double can
-hold. Signs and cancellations enter through dA alone, never through p: ln p_j has derivatives right to about 1e-12 where
-the group inverse, dp = −A^# dA p, loses every digit. All is written in elementary operations without any `linalg` call,
-whose second derivatives in forward mode are wrong in current torch.
+so shared between F and x, and neither underflows (`theory.stationary.dense.gth` has the notation; here W starts as F).
+No x_j passes 1, and c_j does not follow the smallest flows, so that derivatives do not overflow on the way to values
+that a double can hold. Signs and cancellations enter through dA alone, never through p: ln p_j has derivatives right to
+about 1e-12 where the group inverse, dp = −A^# dA p, loses every digit. All is written in elementary operations without
+any `linalg` call, whose second derivatives in forward mode are wrong in current torch.
 
 `adjoint` runs the same steps backwards by hand: it keeps n² numbers per matrix where a traced elimination keeps n³.
 
-The last state left, state 0, must be recurrent, as in `theory.stationary.dense.gth`; `likeliest_first` puts the likeliest there. Its
-d ln p_0 = −Σ_{j>0} p_j d ln(p_j / p_0) is then a sum of small terms; with another one there it would be the difference
-of two large ones.
+The last state left, state 0, must be recurrent, as in `theory.stationary.dense.gth`; `likeliest_first` puts the
+likeliest there. Its d ln p_0 = −Σ_{j>0} p_j d ln(p_j / p_0) is then a sum of small terms; with another one there it
+would be the difference of two large ones.
 
 p depends on the rates A_ij, i != j, alone: the diagonal's derivative is zero. For tangents dA whose columns sum to
 zero, and for rates that `from_rates` completed, that is the derivative along generators.
@@ -104,7 +104,8 @@ def _refuse_lost_flows(A: Tensor, p: Tensor, scale: Balance) -> None:
 def values(A: Tensor) -> tuple[Tensor, Tensor]:
     """p[..., n] by batched operations on A's device, and bool[...]: whether nothing came near the end of the range.
 
-    False also where state 0 is not reached by all others. p is meaningless there; `theory.stationary.dense.gth` decides.
+    False also where state 0 is not reached by all others. p is meaningless there; `theory.stationary.dense.gth`
+    decides.
     """
     n = A.shape[-1]
     off = _off_diagonal(A)

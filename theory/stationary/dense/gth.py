@@ -14,7 +14,8 @@ transient state gets an exact zero. `_prepare` finds such a state and swaps it t
 none.
 
 Each kernel reports where a number came near the end of the double range; such a matrix, and only such, is done again by
-`theory.stationary.dense.extended`. From n = 192 on, blocks of states are taken out by matrix products of non-negative factors.
+`theory.stationary.dense.extended`. From n = 192 on, blocks of states are taken out by matrix products of non-negative
+factors.
 """
 
 from __future__ import annotations

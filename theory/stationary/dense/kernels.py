@@ -1,4 +1,5 @@
-"""Compiled kernels of `theory.stationary.dense.gth`: one generator is checked, scaled to its jump chain, eliminated and put back.
+"""Compiled kernels of `theory.stationary.dense.gth`: one generator is checked, scaled to its jump chain, eliminated and
+put back.
 
 W[:k, :k] is the chain that is left once states k, …, n−1 are out. What is known of it lives in two triangles, each with
 contiguous rows: row k in W[k, :k], and column k, divided by its sum S_k, in U[k - begin, :k]. Importing this module

@@ -1,0 +1,140 @@
+"""The study: every arm, seed and period as a cell, and the step times of the arms, gathered as one `Ablation`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from network.config import FastSlowConfig
+from network.training_config import TrainConfig
+
+if TYPE_CHECKING:
+    from verify.ablation.result import Ablation
+    from verify.cells import CellResult
+
+DEFAULT_ARMS = ("dense", "frozen", "coupled")
+ROUNDS = 30
+MARGIN = 0.01
+
+
+def measure(
+    model: FastSlowConfig,
+    training: TrainConfig,
+    *,
+    corpus: Sequence[str],
+    folder: Path,
+    arms: Sequence[str] = DEFAULT_ARMS,
+    seeds: Sequence[int] = (0, 1, 2),
+    periods: Sequence[int] = (8,),
+    margin: float = MARGIN,
+    rounds: int = ROUNDS,
+    device: str = "cpu",
+    scheduler: str | None = None,
+    jobs: int | None = None,
+    fresh: bool = False,
+    progress: bool = False,
+    finished: Callable[[Ablation], None] | None = None,
+) -> Ablation:
+    """Train `model` and `training` for each of `arms`, `seeds` and `periods`, whatever these name themselves.
+
+    The first arm is the baseline. corpus: as `network.corpus.open_corpus` takes it. folder: where finished cells are
+    kept. rounds: of the step times (0: none). scheduler, jobs, fresh: as `verify.cells.run_cells` takes them. finished:
+    called after each cell with what there is so far.
+
+    Raises `ValueError` for no or repeated arms, seeds or periods, a period that the model cannot have and a corpus that
+    cannot be read. A cell that fails is named in `Ablation.failed`.
+    """
+    from network.corpus import open_corpus
+    from verify.ablation.result import Ablation
+    from verify.cells import run_cells
+    from verify.statistics.paired import paired_difference
+    from verify.statistics.provenance import provenance
+    from verify.trained.cell import training_cell
+    from verify.trained.step_time import seconds_of, step_time_cell
+
+    for name, values in (("arms", arms), ("seeds", seeds), ("periods", periods)):
+        if not values or len(set(values)) != len(values):
+            raise ValueError(f"{name} must be different and at least one, got {list(values)}")
+    paired_difference((), margin=margin)
+    texts = open_corpus(corpus)
+    models = {(period, arm): replace(model, arm=arm, period=period) for period in periods for arm in arms}
+    cells = {
+        (period, arm, seed): training_cell(
+            models[period, arm], replace(training, seed=seed), corpus=texts.paths, sha256=texts.sha256, device=device
+        )
+        for seed in seeds  # outermost: an early end leaves whole pairs
+        for period in periods
+        for arm in arms
+    }
+    made_with = provenance(seed=seeds[0], device=device)
+    timing = step_time_cell(
+        list(models.values()),
+        batch=training.batch_size,
+        device=device,
+        rounds=rounds,
+        processor=made_with["processor"],
+        dtype=training.dtype,
+        compile=training.compile,
+    )
+    settings = {
+        "model": {k: v for k, v in model.to_dict().items() if k not in ("arm", "period", "vocab_size")},
+        "training": {k: v for k, v in training.to_dict().items() if k != "seed"},
+        "corpus": list(texts.paths),
+        "sha256": texts.sha256,
+        "arms": list(arms),
+        "seeds": list(seeds),
+        "periods": list(periods),
+        "rounds": rounds,
+    }
+    ended: dict[str, CellResult] = {}
+
+    def gathered() -> Ablation:
+        timed = ended[timing.key].result if timing.key in ended else None
+        times = {key: seconds_of(timed, m) for key, m in models.items()} if timed else {}
+        return Ablation(
+            baseline=arms[0],
+            cells=_trained(cells, ended, periods, arms, seeds),
+            margin=margin,
+            settings=settings,
+            provenance=made_with,
+            times={key: seconds for key, seconds in times.items() if seconds},
+            unfinished=tuple(dict.fromkeys(cell.label for cell in cells.values() if cell.key not in ended)),
+            failed=tuple(f"{one.cell.label}: {one.error}" for one in ended.values() if one.failed),
+        )
+
+    def keep(result: CellResult) -> None:
+        ended[result.cell.key] = result
+        if finished is not None:
+            finished(gathered())
+
+    how: dict[str, Any] = {"folder": folder, "scheduler": scheduler, "fresh": fresh, "finished": keep}
+    run_cells(list(cells.values()), jobs=jobs, progress=progress, **how)
+    if rounds:
+        run_cells([timing], jobs=1, **how)
+    return gathered()
+
+
+def _trained(
+    cells: dict[tuple[int, str, int], Any],
+    ended: dict[str, CellResult],
+    periods: Sequence[int],
+    arms: Sequence[str],
+    seeds: Sequence[int],
+) -> tuple[Any, ...]:
+    from verify.ablation.result import TrainedCell
+
+    found = []
+    for period in periods:
+        for arm in arms:
+            for seed in seeds:
+                result = ended.get(cells[period, arm, seed].key)
+                if result is None or result.failed:
+                    continue
+                fields: dict[str, Any] = {
+                    name: result.result[name] for name in TrainedCell.__dataclass_fields__ if name != "period"
+                }
+                fields["path"] = tuple(fields["path"])
+                found.append(TrainedCell(period=period, **fields))
+    return tuple(found)

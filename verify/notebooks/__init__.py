@@ -1,0 +1,1 @@
+"""The figures that the notebooks show, one module for each of their subjects."""
