@@ -61,7 +61,7 @@ def test_import_theory_brings_in_no_sympy_that_torch_did_not():
 
 def test_the_headline_parses_its_arguments_without_torch():
     out = run(
-        "import sys\nfrom verify.manifold_gap_command import parser\nparser()\n"
+        "import sys\nfrom verify.manifold_gap.command import parser\nparser()\n"
         "print('torch' in sys.modules, 'numpy' in sys.modules)"
     )
     assert out.split() == ["False", "False"]

@@ -92,7 +92,7 @@ def test_the_moments_of_the_telegraph_process():
 
 
 def test_the_stationary_law_of_the_self_driven_two_state_system_stays():
-    # R = Beta(1/ε, 1/ε) and E[x₁ | y] = y: see theory.self_driven.
+    # R = Beta(1/ε, 1/ε) and E[x₁ | y] = y: see theory.manifold.self_driven.
     pair = theory.get_system("two_state")
     rng = np.random.default_rng(0)
     count, eps = 20_000, 0.3

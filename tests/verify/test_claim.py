@@ -186,7 +186,7 @@ def test_every_built_in_claim_loads_and_is_read_without_torch():
     assert not [one for one in discover() if isinstance(one, BrokenClaim)]
     assert isinstance(load(BUILT_IN / "token_clock.py"), FoundClaim)
     code = (
-        "import sys; from verify.discovery import discover; discover(); "
+        "import sys; from verify.claim.discovery import discover; discover(); "
         "print({'torch', 'numpy', 'scipy'} & set(sys.modules))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -94,7 +94,7 @@ def test_an_edited_error_message_loses_no_cell(tmp_path):
     edited = tmp_path / "network" / "config.py"
     edited.write_text(edited.read_text().replace("must be", "has to be"))
     code = (
-        "import network.config as c, verify.training_cells as t; from network.training_config import TrainConfig;"
+        "import network.config as c, verify.trained.cell as t; from network.training_config import TrainConfig;"
         "print(c.__file__); print(t.training_cell(c.FastSlowConfig(), TrainConfig(), corpus=['x'], sha256='s').key)"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}

@@ -305,7 +305,7 @@ def test_a_claim_whose_cells_cannot_be_named_is_an_error_alone(run, folder):
 def test_ctrl_c_exits_130_and_the_next_run_goes_on(run, folder, tmp_path):
     write(folder, "fast")
     write(folder, "waits", f"time.sleep(600 if not (HERE / 'go').exists() else 0); {HOLDS}")
-    code = "import sys, verify.runner as r; r.source_fingerprint = lambda *packages: 'as it is'; "
+    code = "import sys, verify.claim.runner as r; r.source_fingerprint = lambda *packages: 'as it is'; "
     code += "from verify.__main__ import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "--folder", str(folder), "--claim", "fast", "waits"]
     command += ["--out", str(tmp_path / "out"), "--jobs", "2"]

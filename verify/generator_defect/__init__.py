@@ -2,14 +2,14 @@
 
 The identity φ(y) = p_st(y) needs f(x, y) = A(y)x with A(y) a generator. A trained block is a general map; this
 measures, for each fast block and at the states that real text drives it through, by how much it is not one. What is
-measured of an update is in block_defect.py, the figures and their nulls in defect_figures.py.
+measured of an update is in block.py, the figures and their nulls in distance.py.
 
 The update of a fast block is F(x; y) = block(x) − x; where the coupling enters, block(x + u(y)) − x with the slow
 signal u held. RMSNorm makes the attention half of F depend on the direction of x alone, so nothing in the architecture
 bounds the stream, and a fixed point is not to be expected before it is seen.
 
 With several runs that differ in their seed alone, the mean over them stands with Student's 95 % interval. Beside the
-network stands a true generator block under the same measurement, at the periods of the runs (defect_reference.py).
+network stands a true generator block under the same measurement, at the periods of the runs (reference.py).
 
 Exit codes: 0 measured; 2 usage or input; 3 a stream that is not finite, or another numerical failure; 130 interrupted.
 """

@@ -1,8 +1,8 @@
 """One update x ↦ x + F(x; y) at fixed slow state y, held against a generator: Jacobian, attraction, fixed point.
 
-From J_ts = ∂F_t/∂x_s at the state x[B, T, d] (update_jacobian.py):
+From J_ts = ∂F_t/∂x_s at the state x[B, T, d] (jacobian.py):
 
-* the figures and nulls of defect_figures.py on the channel axis (J_tt averaged over tokens and sequences, and each J_tt
+* the figures and nulls of distance.py on the channel axis (J_tt averaged over tokens and sequences, and each J_tt
   by itself) and on the token axis (C_ts = tr J_ts / d, in row convention). A generator has 0 throughout; bare attention
   weights W have 0 after the shift c = 1.
 * whether x is attracting. For causal F the eigenvalues of J are those of all J_tt: attracting in continuous time if
