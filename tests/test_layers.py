@@ -1,49 +1,174 @@
-"""Imports run downwards: verify -> theory, verify -> network; theory and network never import each other."""
+"""Imports run downwards: verify -> theory, verify -> network, and inside each package from floor to floor.
+
+theory and network never import each other. Inside `theory` and `verify` the rooms (sub-packages and single modules)
+stand on floors: a room imports from lower floors alone. A new room needs its floor here, so that the map of the house
+cannot decay unseen. Imports for type checkers alone do not count.
+"""
 
 import ast
+import graphlib
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 FORBIDDEN = {"theory": {"network", "verify"}, "network": {"theory", "verify"}, "verify": set()}
+FLOORS = {
+    "theory": [
+        {"errors", "transforms", "compiled"},
+        {"arguments", "generators"},
+        {"symbolic", "fast_slow"},
+        {"stationary", "systems"},
+        {"chain", "starts"},
+        {"manifold", "clock"},
+        {"flow", "jumps"},
+        {"trust"},
+    ],
+    "verify": [
+        {"command_line", "statistics"},
+        {"plotting", "cells", "observe", "fits", "as_system"},
+        {"claim", "manifold_gap", "trained", "corpus", "notebooks"},
+        {"generator_defect", "ablation", "compare", "reduction", "trained_identity"},
+        {"claims", "report"},
+        {"mutants"},
+        {"__main__"},
+    ],
+}
 
 
-def imported_packages(source: str) -> set[str]:
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+def imported(tree):
+    """Names that a module imports, `a.b.c` for `from a.b import c`; not those for type checkers."""
+    found, todo = set(), [tree]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            todo += node.orelse
+            continue
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "relative imports hide the layer"
-            found.add((node.module or "").split(".")[0])
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            found |= {arg.value.split(".")[0] for arg in node.args if isinstance(arg, ast.Constant)}
+            found |= {arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)}
+        todo += ast.iter_child_nodes(node)
     return found
+
+
+def module_of(file, root):
+    parts = file.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def trees(root, package):
+    files = sorted((root / package).rglob("*.py"))
+    assert files
+    return {module_of(file, root): ast.parse(file.read_text(encoding="utf-8")) for file in files}
+
+
+def room_of(name, package):
+    parts = name.split(".")
+    return parts[1] if parts[0] == package and len(parts) > 1 else None
+
+
+def climbing(root, package):
+    """Every import from one room of `package` to another that does not stand on a lower floor."""
+    floor = {room: number for number, rooms in enumerate(FLOORS[package]) for room in rooms}
+    found = []
+    for module, tree in trees(root, package).items():
+        here = room_of(module, package)
+        for name in imported(tree):
+            there = room_of(name, package)
+            inside = (root / package / str(there)).is_dir() or (root / package / f"{there}.py").is_file()
+            if here is None or there is None or here == there or not inside:
+                continue
+            if floor[there] >= floor[here]:
+                found.append(f"{module} -> {name}")
+    return found
+
+
+def without_circles(root, package):
+    """The modules of `package` in an order in which they can be imported; `CycleError` where there is none."""
+    everything = trees(root, package)
+    graph = defaultdict(set)
+    for module, tree in everything.items():
+        for name in imported(tree):
+            target = next((t for t in (name, name.rpartition(".")[0]) if t in everything), None)
+            if target not in (None, module, package) and not module.startswith(f"{target}."):
+                graph[module].add(target)
+    return list(graphlib.TopologicalSorter(graph).static_order())
 
 
 @pytest.mark.parametrize("package", FORBIDDEN)
 def test_no_upward_import(package):
-    files = list((ROOT / package).rglob("*.py"))
-    assert files
     offenders = {
-        str(f.relative_to(ROOT)): bad for f in files if (bad := imported_packages(f.read_text()) & FORBIDDEN[package])
+        module: bad
+        for module, tree in trees(ROOT, package).items()
+        if (bad := {name.split(".")[0] for name in imported(tree)} & FORBIDDEN[package])
     }
     assert offenders == {}
 
 
-def test_the_check_sees_an_upward_import():
-    assert imported_packages("def f():\n    from network.model import FastSlowLM") == {"network"}
-    assert imported_packages("import importlib\nimportlib.import_module('verify.claims')") >= {"verify"}
+@pytest.mark.parametrize("package", FLOORS)
+def test_rooms_import_from_lower_floors_alone(package):
+    rooms = {room for module in trees(ROOT, package) if (room := room_of(module, package))}
+    assert rooms <= set.union(*FLOORS[package]), "a new room needs its floor in FLOORS"
+    assert climbing(ROOT, package) == []
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_no_circle(package):
+    assert without_circles(ROOT, package)
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_the_top_level_fits_on_a_page(package):
+    shown = [path.name for path in (ROOT / package).iterdir() if path.name not in ("__pycache__", "py.typed")]
+    assert len(shown) <= 20, sorted(shown)
+
+
+def planted(tmp_path, package, file, line):
+    for source in (ROOT / package).rglob("*.py"):
+        copy = tmp_path / source.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    target = tmp_path / package / file
+    target.write_text(f"{target.read_text(encoding='utf-8')}\n{line}\n", encoding="utf-8")
+    return tmp_path
+
+
+def test_a_planted_import_is_seen(tmp_path):
+    root = planted(
+        tmp_path, "theory", "generators/checks.py", "def f():\n    from theory.chain.inverse import certificate"
+    )
+    assert climbing(root, "theory") == ["theory.generators.checks -> theory.chain.inverse.certificate"]
+    with pytest.raises(graphlib.CycleError):
+        without_circles(root, "theory")
+    assert "network.model.FastSlowLM" in imported(ast.parse("def f():\n    from network.model import FastSlowLM"))
+    assert "verify.claims" in imported(ast.parse("import importlib\nimportlib.import_module('verify.claims')"))
+
+
+def test_no_module_carries_the_name_of_a_public_function():
+    """`import theory.simulate` must not give a function where a module is meant, nor the other way round."""
+    import network
+    import theory
+    import verify
+
+    for package in (theory, network, verify):
+        exported = set(getattr(package, "__all__", ()))
+        modules = {path.stem for path in (ROOT / package.__name__).glob("*.py")}
+        modules |= {path.name for path in (ROOT / package.__name__).iterdir() if path.is_dir()}
+        assert not exported & modules
 
 
 def test_no_validation_by_assert():
     """`python -O` strips assert statements; validation must survive it."""
     offenders = [
-        f"{file.relative_to(ROOT)}:{node.lineno}"
+        f"{module}:{node.lineno}"
         for package in FORBIDDEN
-        for file in (ROOT / package).rglob("*.py")
-        for node in ast.walk(ast.parse(file.read_text()))
+        for module, tree in trees(ROOT, package).items()
+        for node in ast.walk(tree)
         if isinstance(node, ast.Assert)
     ]
     assert offenders == []
