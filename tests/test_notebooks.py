@@ -87,6 +87,7 @@ def test_all_notebooks_of_the_folder_are_tested():
     assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == NAMES
 
 
+@pytest.mark.numerical
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_fresh_run_gives_the_committed_numbers(name, tmp_path, monkeypatch):

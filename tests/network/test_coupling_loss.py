@@ -12,6 +12,8 @@ from network.optimizer import make_optimizer
 from network.training import train
 from network.training_config import TrainConfig
 
+pytestmark = pytest.mark.numerical
+
 F64 = torch.float64
 GATES = ("scalar", "channel", "projection")
 

@@ -13,6 +13,8 @@ from network.fast_path import MLP, Attention, Block, KeyValueCache, linear
 from network.norm import rms_norm
 from network.rotary import _turned, queries_keys_values, rotary_table
 
+pytestmark = pytest.mark.numerical
+
 F64 = torch.float64
 
 

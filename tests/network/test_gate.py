@@ -6,6 +6,8 @@ from torch import nn
 
 from network.gate import ProjectionGate, ScalarGate, build_gate, gate_parameters
 
+pytestmark = pytest.mark.numerical
+
 F64 = torch.float64
 KINDS = ("scalar", "channel", "projection")
 

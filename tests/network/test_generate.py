@@ -18,6 +18,8 @@ from network.gate import gate_parameters
 from network.generate import generate, main, stream
 from network.tokenizer import ByteTokenizer
 
+pytestmark = pytest.mark.numerical
+
 F64 = torch.float64
 SMALL = {"vocab_size": 13, "block_size": 32, "n_layer": 3, "n_embd": 16, "n_head": 2}
 

@@ -9,6 +9,8 @@ from network import FastSlowConfig, FastSlowLM
 from network.checkpoint import save_checkpoint
 from network.leak_check import leak_check, main
 
+pytestmark = pytest.mark.numerical
+
 SMALL = {"vocab_size": 11, "block_size": 71, "n_layer": 2, "n_embd": 16, "n_head": 2}
 PERIODS = (1, 2, 3, 4, 5, 8, 16, 32)
 

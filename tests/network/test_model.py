@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from network import FastSlowConfig, FastSlowLM
 from network.gate import gate_parameters
 
+pytestmark = pytest.mark.numerical
+
 F64 = torch.float64
 SMALL = {"vocab_size": 11, "block_size": 40, "n_layer": 2, "n_embd": 16, "n_head": 2, "period": 4}
 COUPLED_ARMS = ("coupled", "blind", "local")

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from network import PhiTheta
 
+pytestmark = pytest.mark.numerical
+
 F64 = torch.float64
 
 

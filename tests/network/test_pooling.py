@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from network.pooling import block_mean, unpool
 
+pytestmark = pytest.mark.numerical
+
 F64 = torch.float64
 
 

@@ -14,6 +14,8 @@ from network.config import ARMS
 from network.run_log import read_log
 from network.training import train
 
+pytestmark = pytest.mark.numerical
+
 
 def state_of(run):
     """Every bit that training leaves behind: weights, optimizer, random state."""

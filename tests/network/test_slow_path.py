@@ -7,6 +7,8 @@ from network.fast_path import KeyValueCache
 from network.rotary import rotary_table
 from network.slow_path import SlowPath
 
+pytestmark = pytest.mark.numerical
+
 F64 = torch.float64
 
 

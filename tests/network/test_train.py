@@ -26,6 +26,8 @@ from network.run_log import read_log
 from network.training import TrainingDiverged, train
 from network.training_config import TrainConfig
 
+pytestmark = pytest.mark.numerical
+
 CPU = Processes(0, 1, torch.device("cpu"))
 
 

@@ -17,6 +17,8 @@ from network.leak_check import leak_check
 from network.rotary import rotary_table
 from network.window import LEAST_BLOCK, band_mask, window_attention
 
+pytestmark = pytest.mark.numerical
+
 F64 = torch.float64
 
 

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 import theory
 
+pytestmark = pytest.mark.numerical
+
 
 def case(n: int, seed: int, rate_spread: float, q_spread: float):
     rng = torch.Generator().manual_seed(seed)

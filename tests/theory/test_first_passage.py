@@ -13,6 +13,8 @@ from theory import GeneratorError, NotUniqueError, from_rates, get_system, group
 from theory.chain.first_passage import kemeny_constant, mean_first_passage_times
 from theory.systems import double_well
 
+pytestmark = pytest.mark.numerical
+
 
 def random_generator(n, seed, decades=1.0, batch=()):
     rng = torch.Generator().manual_seed(seed)

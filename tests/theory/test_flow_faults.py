@@ -15,6 +15,8 @@ from theory.flow import list_methods
 from theory.flow.methods import collocation
 from theory.systems import random_exponential
 
+pytestmark = pytest.mark.numerical
+
 T = [0.0, 0.5, 1.0]
 X0, Y0 = [0.25, 0.75], [0.5]
 

@@ -13,6 +13,8 @@ from theory.errors import Status
 from theory.flow import list_methods
 from theory.flow.methods import collocation
 
+pytestmark = pytest.mark.numerical
+
 T = torch.tensor([0.0, 1e-3, 0.01, 0.1, 0.5, 1.0, 2.0], dtype=torch.float64)
 STIFF = ["collocation", "rodas5p", "lsoda"]
 

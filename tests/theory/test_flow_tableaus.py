@@ -6,6 +6,8 @@ import pytest
 from theory.flow.collocation.radau import tableau
 from theory.flow.methods import rodas5p
 
+pytestmark = pytest.mark.numerical
+
 
 @pytest.mark.parametrize("s", [3, 5, 7])
 def test_radau_integrates_polynomials_exactly(s):

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 import theory
 from theory import GeneratorError, check_generator, from_rates, from_row_convention, recurrent_classes
 
+pytestmark = pytest.mark.numerical
+
 
 def rates(draw_seed: int, n: int, low: float = 0.0, high: float = 1.0) -> torch.Tensor:
     rng = np.random.default_rng(draw_seed)

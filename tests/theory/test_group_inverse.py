@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 import theory
 
+pytestmark = pytest.mark.numerical
+
 
 def random_generator(n: int, seed: int, spread: float = 1.0) -> torch.Tensor:
     rng = torch.Generator().manual_seed(seed)

@@ -6,6 +6,8 @@ import torch
 import theory
 from theory.chain.inverse import sensitivity, solve_sum_zero
 
+pytestmark = pytest.mark.numerical
+
 F64 = torch.float64
 A = theory.from_rates(torch.rand(3, 3, generator=torch.Generator().manual_seed(0), dtype=F64))
 V = torch.tensor([1.0, -0.25, -0.75], dtype=F64)

@@ -12,6 +12,8 @@ from theory import stationary_distribution
 from theory.stationary.dense.derivative import values
 from theory.stationary.dense.gth import NOT_UNIQUE, SOLVED, exponents, solve, solve_unchecked
 
+pytestmark = pytest.mark.numerical
+
 ROUND_OFF = 2.0**-53
 
 

@@ -11,6 +11,8 @@ from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
 from theory import GeneratorError, NotUniqueError, NumericalError, from_rates, stationary_distribution
 
+pytestmark = pytest.mark.numerical
+
 
 def log_p(log_rates):
     return stationary_distribution(from_rates(log_rates.exp())).log()

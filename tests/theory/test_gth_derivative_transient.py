@@ -9,6 +9,8 @@ from torch.func import jacfwd, jacrev, jvp, vmap
 
 from theory import from_rates, stationary_distribution
 
+pytestmark = pytest.mark.numerical
+
 F64 = torch.float64
 
 

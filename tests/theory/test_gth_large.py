@@ -6,6 +6,8 @@ import torch
 
 from theory import NotUniqueError, from_rates, gth, stationary_distribution
 
+pytestmark = pytest.mark.numerical
+
 F64 = torch.float64
 
 

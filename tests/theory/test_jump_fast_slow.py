@@ -11,6 +11,8 @@ import theory
 from theory import FastSlowSystem, sample_fast_slow_jumps
 from theory.errors import GeneratorError, NumericalError, Status
 
+pytestmark = pytest.mark.numerical
+
 
 def f64(*values):
     return torch.tensor(values, dtype=torch.float64)

@@ -8,6 +8,8 @@ from scipy.integrate import RK45
 from theory import compiled, dormand_prince
 from theory.jumps.dormand_prince import dormand_prince_step
 
+pytestmark = pytest.mark.numerical
+
 
 def test_kernels_compile_where_no_cache_location_is_writable(monkeypatch):
     real, asked = compiled.njit, []

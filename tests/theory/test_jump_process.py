@@ -12,6 +12,8 @@ from theory import jump_kernels
 from theory.errors import GeneratorError, NotUniqueError, NumericalError
 from theory.jumps.process import in_parts, streams
 
+pytestmark = pytest.mark.numerical
+
 
 def random_generator(n, seed=0):
     rates = np.random.default_rng(seed).random((n, n))

@@ -8,6 +8,8 @@ from scipy import linalg, special
 import theory
 from theory import FastSlowSystem, first_order, self_driven_first_order, stationary_distribution
 
+pytestmark = pytest.mark.numerical
+
 
 def telegraph(rate=1.0):
     flip = rate * torch.tensor([[-1.0, 1.0], [1.0, -1.0]], dtype=torch.float64)

@@ -8,6 +8,8 @@ import theory
 from theory.clock.block_mean import block_mean, propagator
 from theory.jumps.tokens import sample_tokens, token_frequency_covariance
 
+pytestmark = pytest.mark.numerical
+
 
 def kernels(count, n, step=0.3, seed=0):
     rates = torch.from_numpy(np.random.default_rng(seed).random((count, n, n)))

@@ -9,6 +9,8 @@ import theory
 from theory import FastSlowSystem, GeneratorError, Status
 from theory.flow import list_methods
 
+pytestmark = pytest.mark.numerical
+
 F64 = torch.float64
 BEYOND = {  # the rate of 1 -> 0, whose box ends at 1
     "negative": lambda y: 1.0 - y,

@@ -27,6 +27,8 @@ from theory.chain.transition_matrix import transition_matrix
 from theory.chain.uniformisation import _poisson
 from theory.systems import attention, birth_death, double_well, random_exponential
 
+pytestmark = pytest.mark.numerical
+
 sizes, seeds = st.integers(2, 8), st.integers(0, 10**6)
 
 

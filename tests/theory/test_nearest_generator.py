@@ -11,6 +11,8 @@ from scipy.optimize import LinearConstraint, minimize, minimize_scalar
 
 import theory
 
+pytestmark = pytest.mark.numerical
+
 
 def normal(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

@@ -11,6 +11,8 @@ from scipy import integrate, linalg, stats
 import theory
 from theory.errors import NotUniqueError, NumericalError
 
+pytestmark = pytest.mark.numerical
+
 
 def random_generator(n, seed=0):
     return theory.from_rates(np.random.default_rng(seed).random((n, n)))

@@ -11,6 +11,8 @@ import theory
 from theory.errors import GeneratorError, NumericalError, Status
 from theory.flow.layer_shift import layer_shift
 
+pytestmark = pytest.mark.numerical
+
 EPS = torch.tensor([2.0**-6, 2.0**-8, 2.0**-10], dtype=torch.float64)
 T = torch.linspace(0.0, 1.5, 4, dtype=torch.float64)
 

@@ -8,6 +8,8 @@ from scipy.integrate import solve_ivp
 
 import theory
 
+pytestmark = pytest.mark.numerical
+
 EPS = 2.0 ** -np.arange(1, 11)
 SYSTEMS = ["two_state", "driven_cycle", "birth_death", "sodium_channel", "attention", "random_exponential"]
 

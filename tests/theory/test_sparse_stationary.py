@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from theory import GeneratorError, NotUniqueError, NumericalError, stationary_distribution
 from theory.stationary.sparse.distribution import _check_balance, sparse_stationary_distribution
 
+pytestmark = pytest.mark.numerical
+
 
 def generator(rates):
     """The sparse generator with the given off-diagonal rates."""

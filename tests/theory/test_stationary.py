@@ -11,6 +11,8 @@ from theory import GeneratorError, NotUniqueError, from_rates, recurrent_classes
 from theory.stationary.dense.gth import solve
 from theory.stationary.distribution import _solve_on_device
 
+pytestmark = pytest.mark.numerical
+
 
 @st.composite
 def generators(draw, largest=9, densities=(0.3, 0.6, 1.0), decades=40.0):

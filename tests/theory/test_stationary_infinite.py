@@ -10,6 +10,8 @@ import torch
 from theory import GeneratorError, from_rates, stationary_distribution
 from theory.stationary.dense.gth import REFUSED, solve
 
+pytestmark = pytest.mark.numerical
+
 
 def spoiled(n, i, j, value):
     A = from_rates(torch.rand(n, n, dtype=torch.float64) + 0.1)

@@ -28,6 +28,8 @@ from theory.symbolic import (
     stationary_distribution_symbolic,
 )
 
+pytestmark = pytest.mark.numerical
+
 sizes = pytest.mark.parametrize("n", [2, 3, 4])
 
 

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from theory import check_generator, get_system, list_systems, recurrent_classes, stationary_distribution
 from theory.systems import attention, double_well, driven_cycle, gene_switch, random_exponential, sodium_channel
 
+pytestmark = pytest.mark.numerical
+
 SYSTEMS = {name: get_system(name) for name in list_systems()} | {
     "attention_tied": attention.system(tied=True),
     "random_exponential_2": random_exponential.system(n_states=2, n_slow=1, seed=3),

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 import theory
 from theory.clock.block_mean import block_mean, block_mean_by_stepping, block_mean_closed_form, propagator
 
+pytestmark = pytest.mark.numerical
+
 TWO = theory.get_system("two_state")
 RING = theory.get_system("driven_cycle")
 

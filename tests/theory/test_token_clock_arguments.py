@@ -6,6 +6,8 @@ import torch
 from theory import FastSlowSystem, NumericalError, get_system, token_clock
 from theory.clock.blocks import predicted_gap
 
+pytestmark = pytest.mark.numerical
+
 F64 = torch.float64
 
 

@@ -7,6 +7,8 @@ import torch
 
 from theory import FastSlowSystem, GeneratorError, NumericalError, from_rates, get_system, predicted_gap, token_clock
 
+pytestmark = pytest.mark.numerical
+
 F64 = torch.float64
 
 

@@ -15,6 +15,8 @@ from theory.flow import list_methods
 from verify.fits import get_fit, list_fits
 from verify.manifold_gap import measurement as manifold_gap
 
+pytestmark = pytest.mark.numerical
+
 F64 = torch.float64
 
 

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from verify.statistics.convergence import fit_slope, floor_limited
 
+pytestmark = pytest.mark.numerical
+
 EPS = 2.0 ** -np.arange(1, 13)
 
 

@@ -8,6 +8,8 @@ from scipy import stats
 
 from verify.statistics.convergence import fit_slope, floor_limited
 
+pytestmark = pytest.mark.numerical
+
 EPS = 2.0 ** -np.arange(1, 8)
 
 

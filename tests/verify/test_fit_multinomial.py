@@ -9,6 +9,8 @@ import theory
 from verify.fits import multinomial
 from verify.fits.multinomial import fit
 
+pytestmark = pytest.mark.numerical
+
 RING = theory.get_system("driven_cycle")
 
 

@@ -6,6 +6,8 @@ import torch
 import theory
 from verify.fits import get_fit, list_fits
 
+pytestmark = pytest.mark.numerical
+
 RING = theory.get_system("driven_cycle")
 
 

@@ -22,6 +22,8 @@ from verify.generator_defect.measurement import measure_defect
 from verify.generator_defect.reference import measure_reference
 from verify.generator_defect.table import spread
 
+pytestmark = pytest.mark.numerical
+
 SMALL = {"vocab_size": 17, "block_size": 12, "n_layer": 2, "n_embd": 8, "n_head": 2, "period": 4}
 
 

@@ -13,6 +13,8 @@ from verify.manifold_gap.judgement import judge, slope_and_ratios
 from verify.observe import clock
 from verify.statistics.verdict import Verdict
 
+pytestmark = pytest.mark.numerical
+
 PERIODS = (64, 256, 1024, 4096, 16384)
 TWO = theory.get_system("two_state")
 

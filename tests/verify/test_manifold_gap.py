@@ -13,6 +13,8 @@ from verify.manifold_gap import measure
 from verify.manifold_gap.table import gap_table
 from verify.statistics.verdict import Verdict
 
+pytestmark = pytest.mark.numerical
+
 RING = theory.get_system("driven_cycle")
 PERIODS = [64, 256, 1024, 8192, 65536]
 

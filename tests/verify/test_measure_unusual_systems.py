@@ -10,6 +10,8 @@ from theory import FastSlowSystem, from_rates
 from verify.manifold_gap import measurement as manifold_gap
 from verify.statistics.verdict import Verdict
 
+pytestmark = pytest.mark.numerical
+
 PERIODS = [64, 256, 1024]
 
 

@@ -19,6 +19,8 @@ from verify.notebooks.display import POINTS_PER_INCH, show
 from verify.notebooks.manifold import BESIDE
 from verify.plotting import LOWEST
 
+pytestmark = pytest.mark.numerical
+
 ROOT = Path(__file__).parents[2]
 DEFECT = ROOT / "benchmarks" / "results" / "generator_defect.json"
 

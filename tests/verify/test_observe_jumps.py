@@ -8,6 +8,8 @@ import theory
 from verify.observe import clock, get_observer, list_observers
 from verify.observe.jumps import collect, expected_tv
 
+pytestmark = pytest.mark.numerical
+
 RING = theory.get_system("driven_cycle")
 STEP = 0.04
 

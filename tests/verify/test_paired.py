@@ -8,6 +8,8 @@ from scipy import stats
 
 from verify.statistics.paired import paired_difference, t_interval
 
+pytestmark = pytest.mark.numerical
+
 
 @given(pairs=st.lists(st.tuples(st.floats(1, 6), st.floats(-0.1, 0.1)), min_size=2, max_size=9))
 def test_the_interval_is_that_of_the_paired_t_test(pairs):

@@ -11,6 +11,8 @@ from verify.command_line import UsageError, check_device
 from verify.manifold_gap.phi_theta_file import load_phi_theta, phi_theta_bytes
 from verify.manifold_gap.user_code import check_phi_theta
 
+pytestmark = pytest.mark.numerical
+
 F64 = torch.float64
 
 

@@ -8,6 +8,8 @@ from verify.ablation.result import Ablation, TrainedCell
 from verify.ablation.study import measure
 from verify.generator_defect.table import spread, spread_table
 
+pytestmark = pytest.mark.numerical
+
 
 def record(seed, distance, **changes):
     block = {"block": 0, "coupled": True, "distance": distance}

@@ -1,11 +1,14 @@
 """The Donsker-Varadhan rate: zero at p_st alone, a closed form under detailed balance, a supremum, its gradient."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import theory
 from verify.claims.variational_minimisers import _donsker_varadhan
+
+pytestmark = pytest.mark.numerical
 
 seeds, sizes = st.integers(0, 2**32 - 1), st.integers(2, 7)
 

@@ -10,6 +10,8 @@ from verify.claim import Profile
 from verify.claim.discovery import FoundClaim, discover
 from verify.claim.result import VOCABULARY
 
+pytestmark = pytest.mark.numerical
+
 CLAIMS = {found.id: found for found in discover() if isinstance(found, FoundClaim)}
 SLOW = {  # more than a few seconds; `python -m verify` runs them all
     "learned_manifold_approaches",

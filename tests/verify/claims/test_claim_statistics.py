@@ -29,6 +29,8 @@ from verify.statistics.paired import MARGIN
 from verify.statistics.verdict import Verdict
 from verify.trained.cell import training_cell
 
+pytestmark = pytest.mark.numerical
+
 
 def on(system, interval, *, predicted=1.0, reason=""):
     middle = None if interval is None else sum(interval) / 2

@@ -17,6 +17,8 @@ from verify.claims import (
 from verify.manifold_gap import measure
 from verify.statistics.verdict import Verdict
 
+pytestmark = pytest.mark.numerical
+
 
 def only(monkeypatch, *names):
     monkeypatch.setattr(theory, "list_systems", lambda: list(names))
