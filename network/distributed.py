@@ -3,11 +3,13 @@
 Each of W processes takes an equal share of the rows of every batch; DDP averages their gradients, so the step is that
 of one process with the whole batch, up to the order of the sum. gloo carries CPU tensors, NCCL CUDA ones. A process
 that dies closes its connections: the others' next collective raises, and torchrun ends them all; one that hangs is
-given up after `TIMEOUT`.
+given up after `TIMEOUT`. A run whose work is done ends in order: all wait for one another, the group is destroyed, its
+threads have ended.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -80,14 +82,31 @@ def processes(device: str | torch.device) -> Iterator[Processes]:
     chosen = checked_device(device)
     if chosen.type == "cuda" and chosen.index is None:
         chosen = checked_device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
-    own = not dist.is_initialized()
-    if own:
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=TIMEOUT)
+    if dist.is_initialized():
+        yield Processes(dist.get_rank(), dist.get_world_size(), chosen)
+        return
+    _begin("nccl" if chosen.type == "cuda" else "gloo")
     try:
         yield Processes(dist.get_rank(), dist.get_world_size(), chosen)
+        gc.collect()  # a wrapped model in a reference cycle holds the group, and with it the group's threads
+        # nobody closes its connections while another is in its last collective
+        dist.barrier(device_ids=[chosen.index] if chosen.type == "cuda" else None)
     finally:
-        if own:
-            dist.destroy_process_group()
+        dist.destroy_process_group()
+
+
+def _begin(backend: str) -> None:
+    """Connect the processes so that `destroy_process_group` can end the group and join its threads.
+
+    The functions of `torch.distributed.nn.functional` have `group.WORLD` as their default argument, evaluated when the
+    module is first imported; wrapping a model imports it. Imported while a group exists, it would hold that group for
+    good: gloo's threads would outlive the group, one of them would free its last tensor while the interpreter shuts
+    down, and the process would abort after all its work was done (pytorch issue 190489: 'terminate called without an
+    active exception').
+    """
+    import torch.distributed.nn.functional  # noqa: F401  (before there is a group)
+
+    dist.init_process_group(backend, timeout=TIMEOUT)
 
 
 def checked_device(name: str | torch.device) -> torch.device:

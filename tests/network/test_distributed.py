@@ -43,6 +43,21 @@ with processes("cpu") as group:
             found[f"{arm}{compute}"] = {"losses": result.losses, "evaluation": evaluation}
     if group.first:
         Path(sys.argv[3]).write_text(json.dumps(found))
+left = [file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm")]
+assert not [name for name in left if "gloo" in name], left
+"""
+
+# The shortest run that wraps a model: what a rank does is over within a second, so most of it is coming and going.
+COMING_AND_GOING = """
+import torch
+torch.set_num_threads(1)
+from network.distributed import processes
+
+with processes("cpu") as group:
+    model = group.parallel(torch.nn.Linear(8, 8))
+    for step in range(20):
+        model(torch.ones(4, 8)).sum().backward()
+        assert group.sum(torch.ones(1)).item() == group.world
 """
 
 
@@ -55,6 +70,7 @@ def environment(tmp_path):
     return {**os.environ, "OMP_NUM_THREADS": "1", "FASTSLOW_CACHE": str(tmp_path / "cache")}
 
 
+@pytest.mark.numerical
 def test_two_processes_agree_with_one_in_every_arm(corpus_folder, tmp_path, environment):
     script = tmp_path / "agreement.py"
     script.write_text(AGREEMENT)
@@ -78,6 +94,25 @@ def test_two_processes_agree_with_one_in_every_arm(corpus_folder, tmp_path, envi
         difference = max(abs(a - b) for a, b in zip(one["losses"], two["losses"], strict=True))
         assert difference < 1e-8, (arm, difference)
         assert two["evaluation"] == pytest.approx(one["evaluation"], rel=1e-7), arm
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_rank_leaves_in_order_many_times_over(tmp_path, environment):
+    """Beside two busy processes: a thread that is left behind aborts its rank now and then, and more under load."""
+    script = tmp_path / "coming_and_going.py"
+    script.write_text(COMING_AND_GOING)
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        for _ in range(30):
+            done = subprocess.run(
+                torchrun(2, str(script)), env=environment, capture_output=True, text=True, timeout=120
+            )
+            assert done.returncode == 0, done.stderr
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
 
 
 def test_a_killed_worker_ends_the_run_with_an_error_and_a_whole_checkpoint(corpus_folder, tmp_path, environment):
