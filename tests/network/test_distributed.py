@@ -97,7 +97,7 @@ def test_two_processes_agree_with_one_in_every_arm(corpus_folder, tmp_path, envi
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 def test_every_rank_leaves_in_order_many_times_over(tmp_path, environment):
     """Beside two busy processes: a thread that is left behind aborts its rank now and then, and more under load."""
     script = tmp_path / "coming_and_going.py"
