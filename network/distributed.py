@@ -56,7 +56,7 @@ class Processes:
         return bool(self.sum(torch.tensor(float(flag))) > 0)
 
     def parallel(self, model: nn.Module) -> nn.Module:
-        """`model`, its gradients averaged over the processes."""
+        """`model`, its gradients averaged over the processes; it holds the group and must not outlive it."""
         if self.world == 1:
             return model
         return nn.parallel.DistributedDataParallel(

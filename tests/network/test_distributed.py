@@ -14,8 +14,16 @@ from network.config import ARMS
 from network.distributed import Processes
 from network.run_log import read_log
 
+# Threads of the process group that are left behind abort their rank now and then, after its work was done.
+LEFT_IN_ORDER = """
+import pathlib
+left = [file.read_text().strip() for file in pathlib.Path("/proc/self/task").glob("*/comm")]
+assert not [name for name in left if "gloo" in name], left
+"""
+
 # Every arm in one launch: the same global batch as one process, in float64, over the first 50 steps.
-AGREEMENT = """
+AGREEMENT = (
+    """
 import json, sys
 from pathlib import Path
 import torch
@@ -43,22 +51,28 @@ with processes("cpu") as group:
             found[f"{arm}{compute}"] = {"losses": result.losses, "evaluation": evaluation}
     if group.first:
         Path(sys.argv[3]).write_text(json.dumps(found))
-left = [file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm")]
-assert not [name for name in left if "gloo" in name], left
 """
+    + LEFT_IN_ORDER
+)
 
 # The shortest run that wraps a model: what a rank does is over within a second, so most of it is coming and going.
-COMING_AND_GOING = """
+COMING_AND_GOING = (
+    """
 import torch
 torch.set_num_threads(1)
 from network.distributed import processes
 
-with processes("cpu") as group:
+def work(group):
     model = group.parallel(torch.nn.Linear(8, 8))
     for step in range(20):
         model(torch.ones(4, 8)).sum().backward()
         assert group.sum(torch.ones(1)).item() == group.world
+
+with processes("cpu") as group:
+    work(group)
 """
+    + LEFT_IN_ORDER
+)
 
 
 def torchrun(count, *arguments):
