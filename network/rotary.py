@@ -27,7 +27,7 @@ def rotary_table(length: int, width: int, heads: int) -> Tensor:
 def queries_keys_values(x: Tensor, weight: Tensor, rotary: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """q, k, v[B, T, d] of x[B, T, d] by weight[3d, d], with q and k turned; rotary[T, d, 2] for the positions of x."""
     exact = x.dtype == rotary.dtype and x.dtype in (torch.float32, torch.float64)
-    if not exact or torch.is_autocast_enabled(x.device.type) or torch.compiler.is_compiling():
+    if not exact or _under_autocast(x.device.type) or torch.compiler.is_compiling():
         qkv = _turned(F.linear(x, weight), rotary)
     elif x.requires_grad:
         return cast(tuple[Tensor, Tensor, Tensor], _TurnedProjection.apply(x, weight, rotary))
@@ -35,6 +35,11 @@ def queries_keys_values(x: Tensor, weight: Tensor, rotary: Tensor) -> tuple[Tens
         qkv = _turn_in_place(F.linear(x, weight), rotary)
     q, k, v = qkv.chunk(3, -1)
     return q, k, v
+
+
+def _under_autocast(device: str) -> bool:
+    # Devices without autocast, such as `meta`, refuse the question whether it is on.
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
 def _turned(qkv: Tensor, rotary: Tensor) -> Tensor:

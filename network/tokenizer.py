@@ -2,19 +2,46 @@
 
 Bytes: the 256 values of a byte; text holds no NUL, so token 0 is free. BPE (Sennrich et al., ACL 2016, over bytes as in
 GPT-2): merges trained here, on the training split alone, so no text is unknown and nothing has to be downloaded.
-A tokenizer is saved as JSON beside the weights that were trained with it.
+A tokenizer is saved beside the weights that were trained with it, as a file that `tokenizers.Tokenizer.from_file` reads
+and that gives the same tokens there.
+
+A long text is encoded in pieces, which bounds memory (the `tokenizers` library takes some 90 bytes a byte). Pieces end
+where GPT-2's pattern always ends a word: before a space or line end that follows a visible ASCII character, or between
+an ASCII letter and a digit. So the tokens are those of the whole text. A run of `PIECE` characters without such a place
+is cut anyway: it has no words, and a single one of that length would take memory by the gigabyte.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 SEPARATOR = 0
+PIECE = 2**18  # characters
+_WORD_END = re.compile(r"(?<=[!-~])[ \n]|(?<=[A-Za-z])[0-9]|(?<=[0-9])[A-Za-z]")
+
+
+def pieces(text: str, size: int = PIECE) -> Iterator[str]:
+    """`text` in pieces of at most `size` characters that end at a word's end where there is one."""
+    start = 0
+    while len(text) - start > size:
+        cut = None
+        # The place is looked for from the end on: most often it lies within a few characters.
+        for first in (start + size - 256, start + 1):
+            found = [one.start() for one in _WORD_END.finditer(text, max(first, start + 1), start + size + 1)]
+            if found:
+                cut = found[-1]
+                break
+        cut = start + size if cut is None else cut
+        yield text[start:cut]
+        start = cut
+    if start < len(text):
+        yield text[start:]
 
 
 class ByteTokenizer:
@@ -27,13 +54,21 @@ class ByteTokenizer:
         """Tokens[length] of `text`, uint8."""
         return np.frombuffer(text.encode() if isinstance(text, str) else text, dtype=np.uint8)
 
-    def decode(self, tokens: Sequence[int]) -> str:
+    def encode_in_pieces(self, text: bytes) -> Iterator[np.ndarray]:
+        """The tokens of a text of any length: at once, since they take no memory of their own."""
+        yield self.encode(text)
+
+    def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
         """The text of `tokens`; bytes that are no UTF-8 show as U+FFFD, as sampled ones can be."""
         return bytes(int(token) for token in tokens).decode("utf-8", errors="replace")
 
     def to_json(self) -> str:
-        """The JSON that `tokenizer_from_json` reads."""
-        return json.dumps({"kind": "bytes"})
+        """The JSON that `tokenizer_from_json` and the library `tokenizers` read: a BPE without a merge."""
+        level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+        model = {"type": "BPE", "vocab": _BYTES, "merges": []}
+        return json.dumps(
+            {"version": "1.0", "added_tokens": [], "pre_tokenizer": level, "decoder": level, "model": model}
+        )
 
 
 class BPETokenizer:
@@ -64,7 +99,7 @@ class BPETokenizer:
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
-        inner.train_from_iterator(texts, trainer)
+        inner.train_from_iterator((piece for text in texts for piece in pieces(text)), trainer)
         if inner.get_vocab_size() != vocab_size:
             raise ValueError(
                 f"the training split yields a BPE vocabulary of {inner.get_vocab_size()}, not {vocab_size}: "
@@ -74,10 +109,16 @@ class BPETokenizer:
 
     def encode(self, text: bytes | str) -> np.ndarray:
         """Tokens[length] of `text`, the narrowest unsigned dtype that holds the vocabulary."""
-        ids = self._inner.encode(text if isinstance(text, str) else text.decode("utf-8"), add_special_tokens=False).ids
-        return np.asarray(ids, dtype=np.min_scalar_type(self.vocab_size - 1))
+        found = list(self.encode_in_pieces(text))
+        return np.concatenate(found) if found else np.empty(0, np.min_scalar_type(self.vocab_size - 1))
 
-    def decode(self, tokens: Sequence[int]) -> str:
+    def encode_in_pieces(self, text: bytes | str) -> Iterator[np.ndarray]:
+        """The tokens of a text of any length, piece by piece."""
+        dtype = np.min_scalar_type(self.vocab_size - 1)
+        for piece in pieces(text if isinstance(text, str) else text.decode("utf-8")):
+            yield np.asarray(self._inner.encode(piece, add_special_tokens=False).ids, dtype=dtype)
+
+    def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
         """The text of `tokens`; a document end shows as NUL, as it does for bytes."""
         pieces: list[list[int]] = [[]]
         for token in map(int, tokens):
@@ -88,29 +129,45 @@ class BPETokenizer:
         return "\0".join(self._inner.decode(piece) for piece in pieces)
 
     def to_json(self) -> str:
-        """The JSON that `tokenizer_from_json` reads."""
-        return json.dumps({"kind": "bpe", "tokenizer": json.loads(self._inner.to_str())})
+        """The JSON that `tokenizer_from_json` and the library `tokenizers` read."""
+        return self._inner.to_str()
 
 
 def tokenizer_from_json(text: str) -> ByteTokenizer | BPETokenizer:
     """The tokenizer written by `to_json`; raises `ValueError` for anything else."""
     try:
         description = json.loads(text)
-        kind = description["kind"]
-        if kind == "bytes":
+        kind = description.get("kind")  # runs of the first version wrap the description
+        if kind == "bytes" or description.get("model", {}).get("vocab") == _BYTES:
             return ByteTokenizer()
-        if kind == "bpe":
+        if kind == "bpe" or (kind is None and description["model"]["type"] == "BPE"):
             from tokenizers import Tokenizer
 
-            return BPETokenizer(Tokenizer.from_str(json.dumps(description["tokenizer"])))
-    except (TypeError, KeyError, json.JSONDecodeError):
+            return BPETokenizer(Tokenizer.from_str(json.dumps(description["tokenizer"]) if kind == "bpe" else text))
+    except (AttributeError, TypeError, KeyError, json.JSONDecodeError):
         pass
     raise ValueError(f"no tokenizer of this package: {text[:80]!r}")
 
 
+def _byte_signs() -> list[str]:
+    """The visible character that stands for each byte in a byte-level BPE (GPT-2): itself where it is one."""
+    visible = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    others = iter(range(256, 512))
+    return [chr(byte if byte in visible else next(others)) for byte in range(256)]
+
+
+_BYTES = {sign: byte for byte, sign in enumerate(_byte_signs())}
+
+
 def load_tokenizer(run: str | Path) -> ByteTokenizer | BPETokenizer:
-    """The tokenizer that the run under the folder `run` was trained with; raises `ValueError` naming the path."""
-    path = Path(run) / "tokenizer.json"
+    """The tokenizer that the run in the folder `run` (or of one of its checkpoints) was trained with.
+
+    Raises `ValueError` naming the path.
+    """
+    folder = Path(run)
+    if (folder / "checkpoint.json").exists():
+        folder = folder.parent.parent
+    path = folder / "tokenizer.json"
     try:
         return tokenizer_from_json(path.read_text())
     except (OSError, ValueError) as error:

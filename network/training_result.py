@@ -8,6 +8,7 @@ from pathlib import Path
 
 from network.evaluate import Evaluation
 from network.model import FastSlowLM
+from network.run_report import RunReport
 
 
 class TrainingDiverged(RuntimeError):
@@ -24,6 +25,8 @@ class TrainResult:
 
     losses: the training loss of each step, nats per token. evaluations: see `network.evaluate`. seconds: spent in
     training steps, without evaluations and checkpoints, over all resumptions. run: the folder, if one was written.
+    report: what was trained on what. other_seconds: those of evaluations, checkpoints and, where asked for, of
+    compiling, over all resumptions.
     """
 
     model: FastSlowLM
@@ -33,6 +36,8 @@ class TrainResult:
     seconds: float
     stopped: bool
     run: Path | None
+    report: RunReport
+    other_seconds: dict[str, float]
 
     @property
     def validation_loss(self) -> float:
