@@ -238,7 +238,7 @@ def started(port: int, process: subprocess.Popen[str]) -> None:
 
 def in_this_process(words: list[str]) -> int:
     """`python -m MODULE …` by its main: the packages are imported once for all commands."""
-    name = words[2] if words[2] != "verify" else "verify.__main__"
+    name = {"verify": "verify.__main__", "network.generate": "network.generate_command"}.get(words[2], words[2])
     try:
         return importlib.import_module(name).main(words[3:])
     except SystemExit as stop:

@@ -19,7 +19,7 @@ COMMANDS = {
     "verify.__main__": "verify.__main__._command",
     "verify.ablation": "verify.ablation.command._command",
     "network.train": None,
-    "network.generate": "network.generate._generate",
+    "network.generate_command": "network.generate_command._generate",
     "network.leak_check": "network.leak_check._check",
 }
 OPTIONS = {
@@ -30,7 +30,7 @@ OPTIONS = {
     "verify.ablation": "--arms --seeds --tokens --out --json --device --period",
     "network.train": "--corpus --bpe --out --resume --device --quiet --json --arm --tokens --period --n-layer --n-embd "
     "--learning-rate --batch-size --seed --dtype --warmup --gate --slow-attention --compute-frozen",
-    "network.generate": "--prompt --tokens --temperature --top-k --seed --json --device",
+    "network.generate_command": "--prompt --tokens --samples --temperature --top-k --top-p --seed --json --device",
     "network.leak_check": "--length --seed --json --device",
 }
 WORDS = [
@@ -76,7 +76,7 @@ def idle(monkeypatch):
         monkeypatch.setattr(work, lambda *arguments: 0)
     train = importlib.import_module("network.train")
 
-    def checked(options, stop):
+    def checked(options):
         model = train._given(vars(options), train.FastSlowConfig)
         train.FastSlowConfig(**model)
         train.TrainConfig(**train._given(vars(options), train.TrainConfig))

@@ -15,7 +15,8 @@ from network import FastSlowConfig, FastSlowLM
 from network.checkpoint import save_checkpoint
 from network.decoder import Decoder, window_start
 from network.gate import gate_parameters
-from network.generate import generate, main, stream
+from network.generate_command import main
+from network.sampling import generate, stream
 from network.tokenizer import ByteTokenizer
 
 pytestmark = pytest.mark.numerical
@@ -117,7 +118,7 @@ def test_what_generation_refuses():
     ):
         with pytest.raises(ValueError, match=message):
             generate(model, tokens, 3, **options)
-    with pytest.raises(ValueError, match="count must be >= 0, got -1"):
+    with pytest.raises(ValueError, match="count must be an integer >= 0, got -1"):
         generate(model, tokens, -1)
     assert torch.equal(generate(model, tokens, 0), tokens)
     with torch.no_grad():
@@ -232,7 +233,7 @@ def test_interrupted_generation_prints_what_there_is(run_folder, capsys, monkeyp
         yield from (torch.tensor([token]) for token in b"abc")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("network.generate.stream", three_then_interrupt)
+    monkeypatch.setattr("network.sampling.stream", three_then_interrupt)
     assert main([str(run), "--prompt", "x"]) == 130
     assert capsys.readouterr().out == "xabc\n"
 
@@ -244,7 +245,7 @@ def test_generation_that_diverges_prints_no_text(run_folder, capsys, monkeypatch
         yield from (torch.tensor([token]) for token in b"abc")
         raise RuntimeError("the logits after 3 tokens are not finite")
 
-    monkeypatch.setattr("network.generate.stream", three_then_diverge)
+    monkeypatch.setattr("network.sampling.stream", three_then_diverge)
     for form in ([], ["--json"]):
         assert main([str(run), "--prompt", "x", *form]) == 3
         out, err = capsys.readouterr()

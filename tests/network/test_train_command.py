@@ -37,7 +37,7 @@ def command(corpus_folder, tmp_path, monkeypatch, capsys):
 def test_the_command_trains_reports_and_resumes(command, corpus_folder, tmp_path):
     run = tmp_path / "run"
     code, out, err = command("--corpus", corpus_folder, "--out", run, *SMALL)
-    assert (code, err) == (0, "") and "validation loss" in out and "with the gate closed" in out
+    assert (code, err) == (0, "") and "validation loss" in out and "bits per byte" in out and "with the gate closed" in out
     code, out, err = command("--resume", run, "--json", "--quiet")
     result = json.loads(out)
     assert code == 0 and result["tokens"] == 768 and result["evaluation"]["step"] == 6
@@ -57,21 +57,21 @@ def test_bpe_from_the_command_line(command, corpus_folder, tmp_path):
     "arguments, message",
     [
         (["--tokens", "0"], "tokens must be an integer >= 1, got 0"),
-        (["--tokens", "nan"], "argument --tokens: invalid int value: 'nan'"),
+        (["--tokens", "nan"], "argument --tokens: 'nan' is not a whole number such as 500000, 500k"),
         (["--period", "-1"], "period must be an integer >= 1, got -1"),
         (["--period", "300"], "period = 300 exceeds block_size = 256"),
         (["--arm", "sparse"], "argument --arm: invalid choice: 'sparse'"),
         (["--seed", "-1"], "argument --seed: '-1' is not an integer from 0 to 2^63 − 1"),
         (["--seed", str(2**63)], "argument --seed: '9223372036854775808' is not an integer from 0 to 2^63 − 1"),
-        (["--tok", "5"], "unrecognized arguments: --tok 5"),
+        (["--tok", "5"], "unrecognized arguments: --tok 5; did you mean --tokens?"),
         (["--slow-attention", "full"], "invalid choice"),
         (["--learning-rate", "inf"], "learning_rate must be positive and finite"),
         (["--device", "cuda:99"], "device 'cuda:99' is not available here"),
         (["--device", "abacus"], "device 'abacus' is not available here"),
         (["--corpus", "/nowhere/at/all"], "does not exist; pass shakespeare"),
-        (["--resume", "/nowhere"], "/nowhere/config.json does not describe a run"),
+        (["--resume", "/nowhere"], "/nowhere/config.json does not describe a run (No such file or directory); pass the folder of a run"),
         (["--resume", "a", "--out", "b"], "leave --out away"),
-        (["--out", "/dev/null/run"], "--out /dev/null/run: cannot write there"),
+        (["--out", "/dev/null/run"], "--out /dev/null/run: cannot be written (Not a directory); name a folder that can be made"),
     ],
 )
 def test_usage_errors_are_one_line_and_code_2(command, monkeypatch, tmp_path, arguments, message):
@@ -92,7 +92,7 @@ def test_a_full_disk_is_code_3(command, corpus_folder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch, "save", full)
     code, _, err = command("--corpus", corpus_folder, "--out", tmp_path / "run", *SMALL)
-    assert code == 3 and "No space left" in err
+    assert code == 3 and "No space left" in err and "no checkpoint was saved before it" in err
 
 
 def test_ctrl_c_saves_and_the_run_goes_on_as_if_nothing_had_been(command, corpus_folder, tmp_path, monkeypatch):
