@@ -133,7 +133,9 @@ def _under_signal(model: FastSlowLM, tokens: Tensor, signal: Tensor | None) -> T
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = RunParser("python -m network.leak_check", __doc__ or "")
-    parser.add_argument("--length", type=positive_integer, metavar="T", help="tokens per sequence (default: up to 64, or 4 P + 3)")
+    parser.add_argument(
+        "--length", type=positive_integer, metavar="T", help="tokens per sequence (default: up to 64, or 4 P + 3)"
+    )
     parser.add_argument("--seed", type=seed_number, default=0, help="of the gates and the tokens (default 0)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     options = parser.parse_args(arguments)

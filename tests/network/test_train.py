@@ -319,7 +319,7 @@ def test_a_run_is_described_logged_and_not_overwritten(small_model, small_traini
     events.Reload()
     assert [e.value for e in events.Scalars("step/loss")] == pytest.approx(result.losses, rel=1e-6)
 
-    with pytest.raises(ValueError, match="already holds a run: go on with it by --resume .*, or name another folder"):
+    with pytest.raises(ValueError, match=r"already holds a run: go on with it by --resume .*, or name another folder"):
         train(small_model, small_training, data=small_data, run=tmp_path)
     with pytest.raises(ValueError, match=r"training.seed: 0 in the checkpoint, 1 asked for"):
         train(small_model, replace(small_training, seed=1), data=small_data, run=tmp_path, resume=True)

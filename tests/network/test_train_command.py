@@ -37,7 +37,9 @@ def command(corpus_folder, tmp_path, monkeypatch, capsys):
 def test_the_command_trains_reports_and_resumes(command, corpus_folder, tmp_path):
     run = tmp_path / "run"
     code, out, err = command("--corpus", corpus_folder, "--out", run, *SMALL)
-    assert (code, err) == (0, "") and "validation loss" in out and "bits per byte" in out and "with the gate closed" in out
+    assert (
+        (code, err) == (0, "") and "validation loss" in out and "bits per byte" in out and "with the gate closed" in out
+    )
     code, out, err = command("--resume", run, "--json", "--quiet")
     result = json.loads(out)
     assert code == 0 and result["tokens"] == 768 and result["evaluation"]["step"] == 6
@@ -69,9 +71,15 @@ def test_bpe_from_the_command_line(command, corpus_folder, tmp_path):
         (["--device", "cuda:99"], "device 'cuda:99' is not available here"),
         (["--device", "abacus"], "device 'abacus' is not available here"),
         (["--corpus", "/nowhere/at/all"], "does not exist; pass shakespeare"),
-        (["--resume", "/nowhere"], "/nowhere/config.json does not describe a run (No such file or directory); pass the folder of a run"),
+        (
+            ["--resume", "/nowhere"],
+            "/nowhere/config.json does not describe a run (No such file or directory); pass the folder of a run",
+        ),
         (["--resume", "a", "--out", "b"], "leave --out away"),
-        (["--out", "/dev/null/run"], "--out /dev/null/run: cannot be written (Not a directory); name a folder that can be made"),
+        (
+            ["--out", "/dev/null/run"],
+            "--out /dev/null/run: cannot be written (Not a directory); name a folder that does not exist yet",
+        ),
     ],
 )
 def test_usage_errors_are_one_line_and_code_2(command, monkeypatch, tmp_path, arguments, message):
