@@ -222,13 +222,6 @@ def seed_numbers(text: str) -> tuple[int, ...]:
     return seeds
 
 
-def load_run(run: Any, device: Any = "cpu") -> Any:
-    """`network.load_run`, under the name that it had before."""
-    from network.run_folder import load_run as load
-
-    return load(run, device)
-
-
 def _fail(prog: str, error: object, code: int) -> int:
     print(f"{prog}: {error}", file=sys.stderr)  # noqa: T201
     return code

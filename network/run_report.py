@@ -1,6 +1,6 @@
 """What a run says at its start and its end: what is trained on what, and what it took.
 
-FLOPs are the formula's (flops.py), the utilisation (MFU) theirs over the data sheet's peak of the device, told for
+FLOPs are the formula's (model_flops.py), the utilisation (MFU) theirs over the data sheet's peak of the device, told for
 devices that are listed alone. Bits per byte are the validation loss over ln 2 and over the bytes of a token, so that
 runs on bytes and on byte pairs compare.
 """
@@ -16,7 +16,7 @@ from torch import nn
 
 from network.config import ARMS, FastSlowConfig
 from network.data import TokenData
-from network.flops import peak_flops, training_flops
+from network.model_flops import peak_flops, training_flops
 from network.schedule import Schedule
 from network.training_config import TrainConfig
 

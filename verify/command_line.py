@@ -10,34 +10,51 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from network import command_line
 from network.atomic import write_atomic
+from network.command_line import (
+    FAILED,
+    INTERRUPTED,
+    USAGE,
+    Parser,
+    positive_integer,
+    positive_integers,
+    seed_number,
+    seed_numbers,
+)
 
-USAGE, NUMERICAL, INTERRUPTED = 2, 3, 130
+__all__ = [
+    "INTERRUPTED",
+    "NUMERICAL",
+    "USAGE",
+    "Parser",
+    "UsageError",
+    "check_device",
+    "check_writable",
+    "module_names",
+    "positive_integer",
+    "positive_integers",
+    "positive_number",
+    "run",
+    "sample_size",
+    "seed_number",
+    "seed_numbers",
+    "strict_json",
+    "write_whole",
+]
+
+NUMERICAL = FAILED
 MOST_SAMPLES = 2**63 - 1
 
 
 class UsageError(ValueError):
     """Bad input on the command line: reported as one line on stderr, exit code 2."""
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser that refuses abbreviated options and reports an error as one line on stderr."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
-
-    def error(self, message: str) -> NoReturn:
-        """Print one line and exit with code 2."""
-        print(f"{self.prog}: {message} (see --help)", file=sys.stderr)  # noqa: T201
-        raise SystemExit(USAGE)
 
 
 def run(command: Callable[[], int], prog: str) -> int:
@@ -53,25 +70,6 @@ def module_names(package: str, folder: str, *, leave_out: Iterable[str] = ()) ->
         raise RuntimeError(f"the package {package!r} is not installed")
     files = Path(spec.submodule_search_locations[0], *folder.split("/")).glob("*.py")
     return sorted(file.stem for file in files if not file.stem.startswith("_") and file.stem not in leave_out)
-
-
-def positive_integers(text: str) -> list[int]:
-    """argparse type: '2,4,8' as integers >= 1."""
-    try:
-        values = [int(word) for word in text.replace(",", " ").split()]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of integers such as 2,4,8") from None
-    if not values or min(values) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must hold integers >= 1")
-    return values
-
-
-def positive_integer(text: str) -> int:
-    """argparse type: one integer >= 1."""
-    values = positive_integers(text)
-    if len(values) != 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be one integer >= 1")
-    return values[0]
 
 
 def sample_size(text: str) -> int:
@@ -121,7 +119,9 @@ def check_writable(folder: Path, option: str = "--out") -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UsageError(f"{option} {folder}: cannot write there ({error.strerror})") from None
+        raise UsageError(
+            f"{option} {folder}: {'is a file' if folder.is_file() else f'cannot write there ({error.strerror})'}; name a folder that can be written"
+        ) from None
     return folder
 
 

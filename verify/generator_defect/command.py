@@ -70,7 +70,7 @@ def _command(arguments: Any) -> int:
     device = check_device(arguments.device)
 
     from network.checkpoint import load_checkpoint
-    from network.command_line import load_run
+    from network.run_folder import load_run
     from verify.generator_defect.reference import measure_reference
     from verify.generator_defect.table import reference_table, spread_table
     from verify.statistics.provenance import provenance
