@@ -1,8 +1,8 @@
 """What a run says at its start and its end: what is trained on what, and what it took.
 
-FLOPs are the formula's (model_flops.py), the utilisation (MFU) theirs over the data sheet's peak of the device, told for
-devices that are listed alone. Bits per byte are the validation loss over ln 2 and over the bytes of a token, so that
-runs on bytes and on byte pairs compare.
+FLOPs are the formula's (model_flops.py), the utilisation (MFU) theirs over the data sheet's peak of the device, told
+for devices that are listed alone. Bits per byte are the validation loss over ln 2 and over the bytes of a token, so
+that runs on bytes and on byte pairs compare.
 """
 
 from __future__ import annotations

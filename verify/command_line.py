@@ -119,9 +119,8 @@ def check_writable(folder: Path, option: str = "--out") -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UsageError(
-            f"{option} {folder}: {'is a file' if folder.is_file() else f'cannot write there ({error.strerror})'}; name a folder that can be written"
-        ) from None
+        reason = "is a file" if folder.is_file() else f"cannot write there ({error.strerror})"
+        raise UsageError(f"{option} {folder}: {reason}; name a folder that can be written") from None
     return folder
 
 
