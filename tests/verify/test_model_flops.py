@@ -10,14 +10,14 @@ from network import FastSlowConfig, FastSlowLM
 from network.model_flops import forward_flops, peak_flops, training_flops
 
 
-def pairs(T):
+def pairs(T, window=None):
     """Scores of causal attention over T tokens, counted one by one."""
-    return sum(1 for t in range(T) for s in range(T) if s <= t)
+    return sum(1 for t in range(T) for s in range(T) if s <= t and (window is None or t - s < window))
 
 
 def attention(config):
     """Operations of the score and value products: 2 per multiplication and addition, both products, all channels."""
-    total = config.n_layer * pairs(config.block_size)
+    total = config.n_layer * pairs(config.block_size, config.attention_window)
     if config.arm in ("coupled", "blind") or config.compute_frozen:
         total += config.n_slow_layer * pairs(config.block_size // config.period)
     return 2 * 2 * config.n_embd * total
@@ -31,8 +31,9 @@ def attention(config):
     layers=st.integers(1, 3),
     slow=st.integers(1, 2),
     gate=st.sampled_from(["scalar", "projection"]),
+    window=st.sampled_from([None, 1, 3, 50]),
 )
-def test_the_formula_counts_what_torch_counts(arm, T, period, layers, slow, gate):
+def test_the_formula_counts_what_torch_counts(arm, T, period, layers, slow, gate, window):
     config = FastSlowConfig(
         vocab_size=31,
         block_size=T,
@@ -43,6 +44,7 @@ def test_the_formula_counts_what_torch_counts(arm, T, period, layers, slow, gate
         period=period,
         arm=arm,
         gate=gate,
+        attention_window=window,
     )
     model = FastSlowLM(config)
     tokens = torch.randint(31, (2, T))

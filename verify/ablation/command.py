@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from network.config import ARMS, FastSlowConfig
+from network.config import ARMS, GATES, FastSlowConfig
 from network.training_config import TrainConfig
 from verify.ablation import __doc__ as ABOUT
 from verify.ablation.study import DEFAULT_ARMS, MARGIN, ROUNDS, measure
@@ -54,12 +54,27 @@ def parser() -> argparse.ArgumentParser:
         default = {"eval_tokens": 32_768, "evaluations": 5}.get(name, getattr(config, name))
         flag = "--" + name.replace("_", "-")
         p.add_argument(flag, type=int, default=default, help=f"{meaning}; default %(default)s")
+    p.add_argument(
+        "--attention-window", type=positive_integer, metavar="W", help="tokens a fast layer reads; default all"
+    )
+    p.add_argument("--gate", choices=GATES, default="scalar", help="form of the gate; default %(default)s")
+    for config, name, meaning in (
+        (FastSlowConfig, "gate_start", "where the gate starts"),
+        (TrainConfig, "gate_rate", "the gate's learning rate over that of the rest"),
+        (TrainConfig, "coupling_loss", "weight of the coupling's own objective"),
+    ):
+        default, flag = getattr(config, name), "--" + name.replace("_", "-")
+        p.add_argument(flag, type=float, default=default, help=f"{meaning}; default %(default)s")
+    p.add_argument("--gate-warmup", type=int, default=0, help="steps of the gate's own warm-up; default %(default)s")
     rate = TrainConfig.learning_rate
     p.add_argument("--learning-rate", type=positive_number, default=rate, help="its peak; default %(default)s")
     p.add_argument("--dtype", default="float32", help="float32, float64 or bfloat16; default %(default)s")
     p.add_argument("--compile", action="store_true", help="torch.compile the models")
     p.add_argument(
-        "--corpus", nargs="+", default=["shakespeare"], help="shakespeare (default), source, or files and folders"
+        "--corpus",
+        nargs="+",
+        default=["shakespeare"],
+        help="shakespeare (default), source, files and folders, regimes[:s=…,f=…] or system:NAME (verify.corpus)",
     )
     p.add_argument(
         "--margin", type=positive_number, default=MARGIN, help="nats that count as none; default %(default)s"

@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import Any
 
 from verify.command_line import strict_json
+from verify.corpus.answer import share
 from verify.statistics.paired import LEVEL, paired_difference, t_interval
 from verify.trained.step_time import Ratio
 
@@ -78,8 +79,9 @@ class Comparison:
 class Ablation:
     """Cells in the order asked for, the baseline first among the arms.
 
-    margin: of the equivalence test. times: seconds of a training step per round, by (P, arm). unfinished: labels of the
-    cells still to come; failed: of those that failed, with the reason.
+    margin: of the equivalence test. times: seconds of a training step per round, by (P, arm). answer: the exact losses
+    of a corpus that has them (`verify.corpus.answer`). unfinished: labels of the cells still to come; failed: of those
+    that failed, with the reason.
     """
 
     baseline: str
@@ -88,6 +90,7 @@ class Ablation:
     settings: dict[str, Any]
     provenance: dict[str, Any]
     times: dict[tuple[int, str], list[float]]
+    answer: dict[str, float] | None = None
     unfinished: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
 
@@ -134,9 +137,37 @@ class Ablation:
                 )
         return rows
 
+    @property
+    def shares(self) -> list[dict[str, Any]]:
+        """Where the exact losses are known, per P and arm: the share of order_1 − filter that it has found, and the
+        share of what the baseline left, paired by seed, that it closes (mean and least over the seeds)."""
+        if self.answer is None:
+            return []
+        order_1, best = self.answer["order_1"], self.answer["filter"]
+        rows = []
+        for period, arm in dict.fromkeys((cell.period, cell.arm) for cell in self.cells):
+            own, base = self._by_seed(period, arm), self._by_seed(period, self.baseline)
+            found = [share(cell.validation_loss, above=order_1, below=best) for cell in own.values()]
+            closed = [
+                share(cell.validation_loss, above=base[seed].validation_loss, below=best)
+                for seed, cell in own.items()
+                if arm != self.baseline and seed in base
+            ]
+            known = [value for value in closed if value is not None]
+            rows.append(
+                {
+                    "period": period,
+                    "arm": arm,
+                    "found": _mean(found),
+                    "closed": _mean(known),
+                    "least_closed": min(known, default=None),
+                }
+            )
+        return rows
+
     def to_json(self) -> str:
-        """Strict JSON: baseline, comparisons, paths, cells, step_seconds, margin, settings, provenance, unfinished,
-        failed."""
+        """Strict JSON: baseline, comparisons, paths, cells, step_seconds, margin, exact_losses and shares (of a corpus
+        with a known answer), settings, provenance, unfinished, failed."""
         content = {
             "baseline": self.baseline,
             "comparisons": [asdict(comparison) for comparison in self.comparisons],
@@ -146,6 +177,8 @@ class Ablation:
                 {"period": period, "arm": arm, "seconds": seconds} for (period, arm), seconds in self.times.items()
             ],
             "margin": self.margin,
+            "exact_losses": self.answer,
+            "shares": self.shares,
             "settings": self.settings,
             "provenance": self.provenance,
             "unfinished": list(self.unfinished),
@@ -165,6 +198,7 @@ class Ablation:
                 settings=content["settings"],
                 provenance=content["provenance"],
                 times={(row["period"], row["arm"]): row["seconds"] for row in content["step_seconds"]},
+                answer=content.get("exact_losses"),
                 unfinished=tuple(content["unfinished"]),
                 failed=tuple(content["failed"]),
             )
@@ -195,7 +229,20 @@ class Ablation:
                 "difference: nats per token, paired by seed, intervals uncorrected (the JSON has simultaneous ones); "
                 f"±{self.margin:g}?: equivalent to zero within that margin, two one-sided t tests at 5 %"
             )
-        return "\n".join(lines)
+        return "\n".join(lines + self._answer_lines())
+
+    def _answer_lines(self) -> list[str]:
+        if self.answer is None:
+            return []
+        lines = ["exact losses: " + ", ".join(f"{name} {loss:.4f}" for name, loss in self.answer.items())]
+        for row in self.shares:
+            if row["found"] is None:
+                continue
+            line = f"{row['period']:4d} {row['arm']:8} finds {row['found']:6.1%} of order_1 − filter"
+            if row["closed"] is not None:
+                line += f", closes {row['closed']:.1%} of {self.baseline} − filter (least {row['least_closed']:.1%})"
+            lines.append(line)
+        return lines
 
     def _pairs(self) -> list[tuple[int, str, str]]:
         found = dict.fromkeys((cell.period, cell.arm) for cell in self.cells)

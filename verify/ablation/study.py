@@ -39,16 +39,18 @@ def measure(
 ) -> Ablation:
     """Train `model` and `training` for each of `arms`, `seeds` and `periods`, whatever these name themselves.
 
-    The first arm is the baseline. corpus: as `network.corpus.open_corpus` takes it. folder: where finished cells are
+    The first arm is the baseline. corpus: as `verify.corpus.open_corpus` takes it; of `regimes` the exact losses are
+    given too. folder: where finished cells are
     kept. rounds: of the step times (0: none). scheduler, jobs, fresh: as `verify.cells.run_cells` takes them. finished:
     called after each cell with what there is so far.
 
     Raises `ValueError` for no or repeated arms, seeds or periods, a period that the model cannot have and a corpus that
     cannot be read. A cell that fails is named in `Ablation.failed`.
     """
-    from network.corpus import open_corpus
     from verify.ablation.result import Ablation
     from verify.cells import run_cells
+    from verify.corpus import Regimes, open_corpus, parse
+    from verify.corpus.answer import exact_losses
     from verify.statistics.paired import paired_difference
     from verify.statistics.provenance import provenance
     from verify.trained.cell import training_cell
@@ -59,6 +61,11 @@ def measure(
             raise ValueError(f"{name} must be different and at least one, got {list(values)}")
     paired_difference((), margin=margin)
     texts = open_corpus(corpus)
+    source = parse(texts.paths[0]) if len(texts.paths) == 1 else None
+    answer = None
+    if isinstance(source, Regimes):
+        reach = () if model.attention_window is None else (model.n_layer * (model.attention_window - 1) + 1,)
+        answer = exact_losses(source, block_size=model.block_size, reach=reach)
     models = {(period, arm): replace(model, arm=arm, period=period) for period in periods for arm in arms}
     cells = {
         (period, arm, seed): training_cell(
@@ -101,6 +108,7 @@ def measure(
             provenance=made_with,
             times={key: seconds for key, seconds in times.items() if seconds},
             unfinished=tuple(dict.fromkeys(cell.label for cell in cells.values() if cell.key not in ended)),
+            answer=answer,
             failed=tuple(f"{one.cell.label}: {one.error}" for one in ended.values() if one.failed),
         )
 

@@ -14,7 +14,7 @@ GATES = ("scalar", "channel", "projection")
 
 
 def random_configs(seed: int, *, arms: tuple[str, ...], count: int = COUNT, **fixed: Any) -> Iterator[FastSlowConfig]:
-    """`count` configurations: sizes, period, gate and T at random (T rarely a multiple of P), arms in turn."""
+    """`count` configurations: sizes, period, gate, window and T at random (T rarely a multiple of P), arms in turn."""
     import numpy as np
 
     from network import FastSlowConfig
@@ -33,6 +33,7 @@ def random_configs(seed: int, *, arms: tuple[str, ...], count: int = COUNT, **fi
             "period": period,
             "arm": arms[number % len(arms)],
             "gate": str(rng.choice(GATES)),
+            "attention_window": None if rng.random() < 0.5 else int(rng.integers(1, 2 * period + 8)),
         }
         yield FastSlowConfig(**values | fixed)
 

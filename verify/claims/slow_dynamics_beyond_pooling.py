@@ -1,16 +1,25 @@
-"""What the slow dynamics adds beyond the local content of the pool: coupled against local and against blind."""
+"""What the slow dynamics adds beyond the local content of the pool: coupled against local and against blind.
+
+Beside the text stands the positive control (`verify.trained.control`, s = 0.5): a source on which the regime is worth
+more than one block of P tokens tells. Where the same coupling is not seen to beat `local` there, the text says nothing.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from verify.claim import Empirical, EmpiricalClaim, Profile
 from verify.claims._training import paired, paper_cells, planted_cells, undecided
 from verify.statistics.paired import MARGIN, PairedDifference
 from verify.statistics.verdict import EmpiricalVerdict
 
+if TYPE_CHECKING:
+    from verify.cells import Cell
+
 CONTROLS = ("local", "blind")
+CONTROL_ARMS = ("coupled", "local")
 LEVEL = 1.0 - 0.05 / len(CONTROLS)  # Bonferroni, for two comparisons
 
 
@@ -18,7 +27,39 @@ def check(profile: Profile) -> Empirical:
     """coupled − local and coupled − blind over paired seeds, corrected for two comparisons."""
     if profile.name == "quick":
         return undecided("needs --profile paper: it trains 500k tokens for each arm and seed")
-    return _judge(profile.trained)
+    from verify.trained.control import TOKENS
+
+    # The control trains more tokens than the text, and nothing else in a result tells the two apart.
+    control = [cell for cell in profile.trained if cell["tokens"] >= TOKENS]
+    return with_control(_judge([cell for cell in profile.trained if cell["tokens"] < TOKENS]), control)
+
+
+def cells(profile: Profile) -> list[Cell]:
+    """Every arm on the text and two arms on the control for each seed; none under `quick`."""
+    from verify.trained.control import WEAK, control_cells
+
+    if profile.name == "quick":
+        return []
+    return paper_cells(profile) + control_cells(CONTROL_ARMS, profile.seeds, s=WEAK, device=profile.device)
+
+
+def with_control(found: Empirical, control: Sequence[dict[str, Any]]) -> Empirical:
+    """`found`; that nothing was seen counts only where coupled − local is shown below zero on the `control`."""
+    if found.measured is None:
+        return found
+    seen = paired(control, "coupled", "local")
+    if seen is None or seen.interval is None:
+        return undecided(f"{found.reason}; at least two paired seeds of the control are needed beside it")
+    low, high = seen.interval
+    powerful = high < 0 or found.verdict is EmpiricalVerdict.CONSISTENT
+    told = f"{seen.mean:+.4f} in [{low:+.4f}, {high:+.4f}]"
+    return replace(
+        found,
+        verdict=found.verdict if powerful else EmpiricalVerdict.INCONCLUSIVE,
+        reason=f"{found.reason}; where a regime is worth more than one block tells, coupled − local = {told} over "
+        f"{seen.seeds} seeds" + ("" if powerful else ": not seen there either, so the text says nothing"),
+        details=found.details | {"control": [dict(cell) for cell in control]},
+    )
 
 
 def mutant(profile: Profile) -> Empirical:
@@ -67,5 +108,5 @@ CLAIM = EmpiricalClaim(
     check=check,
     mutant=mutant,
     mutation="losses in which coupled, local and blind are equal but for noise",
-    cells=paper_cells,
+    cells=cells,
 )

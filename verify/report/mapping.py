@@ -55,6 +55,7 @@ LINKS = {
     "wall_clock": ("epsilon", "model"),
     "slow_dynamics_beyond_pooling": ("slow", "model"),
     "neutral_at_500k": ("coupling", "model"),
+    "coupling_is_seen_where_it_exists": ("coupling", "model"),
     "neutral_at_scale": ("coupling", "model"),
 }
 

@@ -25,6 +25,7 @@ from network.config import FastSlowConfig
 from network.defaults import FIRST_MODEL, FIRST_TRAINING, TRAINING_VERSION
 from network.training_config import TrainConfig
 from verify.cells import Cell
+from verify.corpus import open_corpus, parse
 
 FINAL_TOKENS = 262_144
 NAME = "verify.training_cells:train_cell"  # of every finished cell, wherever the function lives
@@ -37,7 +38,7 @@ def training_cell(
 
     The vocabulary is the corpus's own, whatever `model` names.
     """
-    used = canonical(model)
+    used, training = canonical(model), canonical_training(training, model.arm)
     sizes = used.differing()
     sizes.pop("vocab_size", None)
     configuration = {
@@ -62,11 +63,15 @@ def public_version(package: str) -> str:
 
 def _stem(model: FastSlowConfig, training: TrainConfig, corpus: Sequence[str]) -> str:
     """What a person reads in the name of the file: text, arm, layers, P, T, tokens and seed."""
-    text = re.sub(r"[^A-Za-z0-9]+", "-", Path(corpus[0]).name).strip("-")[:24] or "text"
+    named = corpus[0] if parse(corpus[0]) else Path(corpus[0]).name
+    text = re.sub(r"[^A-Za-z0-9.]+" if named == corpus[0] else r"[^A-Za-z0-9]+", "-", named).strip("-")[:24] or "text"
     layers = f"{model.n_layer}+{model.n_slow_layer}" if model.n_slow_layer else str(model.n_layer)
     clock = "" if model.arm == "dense" else f"-P{model.period}"
+    window = "" if model.attention_window is None else f"-w{model.attention_window}"
+    gate = "" if model.gate == "scalar" else f"-{model.gate}"
+    own = f"-own{training.coupling_loss:g}" if training.coupling_loss else ""
     tokens = f"{training.tokens / 1e6:g}M" if training.tokens >= 100_000 else str(training.tokens)
-    return f"{text}-{model.arm}-{layers}{clock}-T{model.block_size}-{tokens}-seed{training.seed}"
+    return f"{text}-{model.arm}-{layers}{clock}{window}{gate}{own}-T{model.block_size}-{tokens}-seed{training.seed}"
 
 
 def canonical(model: FastSlowConfig) -> FastSlowConfig:
@@ -74,9 +79,18 @@ def canonical(model: FastSlowConfig) -> FastSlowConfig:
     unused = {"compute_frozen": False}
     if model.arm == "dense":
         unused |= {"period": 1, "gate": "scalar"}
+    if model.arm in ("dense", "frozen"):
+        unused |= {"gate_start": 0.0}
     if model.arm in ("dense", "local"):
         unused |= {"n_slow_layer": 0, "slow_attention": "block_causal"}
     return replace(model, **unused)
+
+
+def canonical_training(training: TrainConfig, arm: str) -> TrainConfig:
+    """`training` without what concerns a coupling that `arm` does not train."""
+    if arm not in ("dense", "frozen"):
+        return training
+    return replace(training, gate_rate=1.0, gate_warmup=0, coupling_loss=0.0)
 
 
 def train_cell(configuration: dict[str, Any]) -> dict[str, Any]:
@@ -84,7 +98,6 @@ def train_cell(configuration: dict[str, Any]) -> dict[str, Any]:
 
     Raises `ValueError` where the texts are not those of the key, and what `network.training.train` raises.
     """
-    from network.corpus import open_corpus
     from network.data import load_data
     from network.distributed import processes
     from network.evaluate import evaluate

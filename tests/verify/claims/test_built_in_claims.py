@@ -88,6 +88,7 @@ def test_the_table_of_the_design_is_covered():
             "slow_attention_cost": "exact",
             "attention_is_generator": "exact",
             "neutral_at_500k": "empirical",
+            "coupling_is_seen_where_it_exists": "empirical",
             "slow_dynamics_beyond_pooling": "empirical",
             "wall_clock": "empirical",
             "neutral_at_scale": "empirical",
@@ -95,7 +96,10 @@ def test_the_table_of_the_design_is_covered():
     )
 
 
-@pytest.mark.parametrize("name", ["neutral_at_500k", "slow_dynamics_beyond_pooling", "neutral_at_scale"])
+@pytest.mark.parametrize(
+    "name",
+    ["neutral_at_500k", "slow_dynamics_beyond_pooling", "neutral_at_scale", "coupling_is_seen_where_it_exists"],
+)
 def test_quick_says_which_profile_a_training_claim_needs(name):
     found = CLAIMS[name].claim.run("check", Profile())
     assert found.verdict == "INCONCLUSIVE" and found.reason.startswith("needs --profile ")

@@ -143,10 +143,19 @@ def test_beyond_pooling_is_judged_against_both_controls(local, blind, verdict):
             else cell
             for cell in trained
         )
-    found = slow_dynamics_beyond_pooling.CLAIM.check(Profile("paper", trained=trained))
+    found = slow_dynamics_beyond_pooling.CLAIM.check(Profile("paper", trained=trained + control()))
     assert found.verdict == verdict, found.reason
     assert found.measured == pytest.approx(paired(trained, "coupled", "local").mean)
     assert "coupled − blind" in found.reason and "97.5%" in found.reason
+    unseen = slow_dynamics_beyond_pooling.CLAIM.check(Profile("paper", trained=trained + control(gain=0.0)))
+    assert unseen.verdict == ("CONSISTENT" if verdict == "CONSISTENT" else "INCONCLUSIVE")
+    alone = slow_dynamics_beyond_pooling.CLAIM.check(Profile("paper", trained=trained))
+    assert alone.verdict == "INCONCLUSIVE" and "two paired seeds of the control" in alone.reason
+
+
+def control(gain=0.02):
+    """Cells of the positive control, told from those of the text by their tokens."""
+    return tuple(cell | {"tokens": 1_001_472} for cell in planted_cells(coupled=2.3 - gain, local=2.3))
 
 
 def test_beyond_pooling_needs_both_controls_and_two_seeds():
@@ -164,10 +173,13 @@ def test_the_training_claims_judge_what_was_trained():
 
 def test_training_cells_are_those_of_the_studies():
     paper = neutral_at_500k.CLAIM.cells(Profile("paper", (0, 1)))
-    assert [(c.configuration["model"]["arm"], c.configuration["training"]["seed"]) for c in paper] == [
+    named = [(c.configuration["model"], c.configuration["training"]) for c in paper]
+    assert [(model.get("arm", "coupled"), training.get("seed", 0)) for model, training in named] == [
         (arm, seed) for seed in (0, 1) for arm in ("dense", "frozen", "coupled", "blind", "local")
     ]
-    assert [c.key for c in slow_dynamics_beyond_pooling.CLAIM.cells(Profile("paper", (0, 1)))] == [c.key for c in paper]
+    beyond = slow_dynamics_beyond_pooling.CLAIM.cells(Profile("paper", (0, 1)))
+    assert [c.key for c in beyond[:-4]] == [c.key for c in paper]
+    assert {c.configuration["corpus"][0] for c in beyond[-4:]} == {"regimes:s=0.5,f=1/256"}
     training = TrainConfig(seed=1, evaluations=5, eval_tokens=32_768)
     config = FastSlowConfig(arm="coupled")
     corpus = {"corpus": ["shakespeare"], "sha256": open_corpus("shakespeare").sha256}
