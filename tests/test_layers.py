@@ -27,8 +27,8 @@ FLOORS = {
     ],
     "verify": [
         {"command_line", "statistics"},
-        {"plotting", "cells", "observe", "fits", "as_system"},
-        {"claim", "manifold_gap", "trained", "corpus", "notebooks"},
+        {"plotting", "cells", "corpus", "observe", "fits", "as_system"},
+        {"claim", "manifold_gap", "trained", "notebooks"},
         {"generator_defect", "ablation", "compare", "reduction", "trained_identity"},
         {"claims", "report"},
         {"mutants"},
