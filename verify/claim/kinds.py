@@ -8,8 +8,9 @@ type of outcome that its check may return, hence the words that it may end in:
     heuristic, empirical  `Empirical`   CONSISTENT, INCONSISTENT or INCONCLUSIVE, with an effect size
     gap                   `Gap`         MEASURED: a place where the network departs from the theory, and by how much
 
-`mutant` runs the same measurement on a deliberately broken input. An outcome says through `refuted` whether it
-noticed: a check that cannot fail is no check.
+`mutant` runs the same measurement on a deliberately broken input, `mutants` on more of them, each of another kind and
+of the smallest size that matters. An outcome says through `refuted` whether it noticed: a check that cannot fail is no
+check.
 
 Nothing here imports torch, and a claim's file imports it inside its functions only, so that claims can be listed at
 once.
@@ -35,7 +36,8 @@ class Profile:
 
     name: quick (a minute for all claims), paper (500k tokens: ten minutes) or scale (>= 10M tokens: hours). seeds: one
     trained model each; checks without training draw from the first. device: of what computes in batches. trained:
-    results of the cells that the claim asked for (`Claim.cells`), filled in by the runner.
+    results of the cells that the claim asked for (`Claim.cells`), filled in by the runner. rigorous: hold what can be
+    enclosed against proven enclosures too (extra `rigorous`).
 
     Raises `ValueError` for an unknown name and for seeds that are not different integers >= 0.
     """
@@ -44,6 +46,7 @@ class Profile:
     seeds: tuple[Any, ...] = (0,)
     device: str = "cpu"
     trained: tuple[dict[str, Any], ...] = ()
+    rigorous: bool = False
 
     def __post_init__(self) -> None:
         if self.name not in PROFILES:
@@ -142,13 +145,23 @@ class Gap(Outcome):
 O = TypeVar("O", bound=Outcome)  # noqa: E741
 
 
+@dataclass(frozen=True)
+class Mutant(Generic[O]):
+    """One more broken input of a claim: its name within the claim, what it breaks, and the measurement on it."""
+
+    name: str
+    breaks: str
+    run: Callable[[Profile], O]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Claim(Generic[O]):
     """One sentence and its check.
 
     id: the name of its file. statement: what the paper says. source: the theorem or the part of the paper that it rests
     on. check: the measurement. mutant: the same on a broken input, `mutation` says which. cells: what must have been
-    trained first, `verify.cells.Cell`s for a profile (their results arrive in `profile.trained`).
+    trained first, `verify.cells.Cell`s for a profile (their results arrive in `profile.trained`). mutants: further
+    broken inputs.
     """
 
     tag: ClassVar[str]
@@ -162,6 +175,7 @@ class Claim(Generic[O]):
     mutant: Callable[[Profile], O]
     mutation: str
     cells: Callable[[Profile], list[Any]] | None = None
+    mutants: tuple[Mutant[O], ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("id", "statement", "source", "mutation"):
@@ -170,10 +184,18 @@ class Claim(Generic[O]):
         for name in ("check", "mutant"):
             if not callable(getattr(self, name)):
                 raise ValueError(f"claim {self.id}: {name} must be a function of a Profile")
+        names = [one.name for one in self.mutants]
+        if len({*names, "mutant", "check"}) != len(names) + 2:
+            raise ValueError(f"claim {self.id}: its mutants need names of their own, got {names}")
+
+    @property
+    def gallery(self) -> dict[str, Mutant[O]]:
+        """Every mutant by its role: `mutant`, then the further ones by name."""
+        return {"mutant": Mutant("mutant", self.mutation, self.mutant)} | {one.name: one for one in self.mutants}
 
     def run(self, role: str, profile: Profile) -> O:
-        """The outcome of `check` or `mutant`; `TypeError` where it or its verdict is not of the type of the tag."""
-        found = (self.check if role == "check" else self.mutant)(profile)
+        """The outcome of `check` or of a mutant; `TypeError` where it or its verdict is not of the type of the tag."""
+        found = (self.check if role == "check" else self.gallery[role].run)(profile)
         if type(found) is not self.outcome:
             raise TypeError(
                 f"claim {self.id} is {self.tag}: its {role} must return {self.outcome.__name__}, not "

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from verify.claim import Profile, Structural, StructuralClaim
+from verify.claim import Mutant, Profile, Structural, StructuralClaim
 from verify.claims._systems import OnSystem, over_systems
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from theory import FastSlowSystem
 
 ORDERS = (0, 1, 2, 3)
@@ -32,15 +34,43 @@ def check(profile: Profile) -> Structural:
 
 def mutant(profile: Profile) -> Structural:
     """R is built for g of the wrong sign: the manifold of the time-reversed slow flow."""
-    from theory import get_system
+    return _refined_for(lambda system: replace(system, slow=lambda x, y: -system.slow(x, y)))(profile)
 
-    system = get_system("driven_cycle")
-    backwards = replace(system, slow=lambda x, y: -system.slow(x, y))
-    return over_systems(
-        "slope of the invariance residual of R^k p_st over k + 1",
-        _slopes(system, backwards, profile.seed, orders=(0, 1)),
-        relative=True,
-    )
+
+def _refined_for(change: Callable[[FastSlowSystem], FastSlowSystem]) -> Callable[[Profile], Structural]:
+    """The check on the driven ring, with R built from another system than the one that judges it."""
+
+    def run(profile: Profile) -> Structural:
+        from theory import get_system
+
+        system = get_system("driven_cycle")
+        return over_systems(
+            "slope of the invariance residual of R^k p_st over k + 1",
+            _slopes(system, change(system), profile.seed, orders=(0, 1, 2)),
+            relative=True,
+        )
+
+    return run
+
+
+def _g_at_p(system: FastSlowSystem) -> FastSlowSystem:
+    """g is taken at p_st(y) and not at h(y): right to first order alone."""
+    from theory import stationary_distribution
+
+    return replace(system, slow=lambda x, y: system.slow(stationary_distribution(system.generator(y)), y))
+
+
+def _one_rate(system: FastSlowSystem) -> FastSlowSystem:
+    """One rate, 0 → 1, is one per cent larger."""
+    import torch
+
+    def generator(y: torch.Tensor) -> torch.Tensor:
+        A = system.generator(y)
+        more = torch.zeros_like(A)
+        more[..., 1, 0], more[..., 0, 0] = 0.01, -0.01
+        return A + more * A[..., 1, 0][..., None, None]
+
+    return replace(system, generator=generator)
 
 
 def _slopes(
@@ -104,4 +134,32 @@ CLAIM = StructuralClaim(
     check=check,
     mutant=mutant,
     mutation="R is built for g of the wrong sign",
+    mutants=(
+        Mutant(
+            "g",
+            "R is built with g 1 % too large",
+            _refined_for(lambda system: replace(system, slow=lambda x, y: 1.01 * system.slow(x, y))),
+        ),
+        Mutant(
+            "inverse",
+            "R is built with A^# 1 % too small",
+            _refined_for(lambda system: replace(system, generator=lambda y: 1.01 * system.generator(y))),
+        ),
+        Mutant(
+            "y",
+            "R is built at y + 1e-6",
+            _refined_for(lambda system: replace(system, generator=lambda y: system.generator(y + 1e-6))),
+        ),
+        Mutant("one_rate", "one rate of R's generator is 1 % larger", _refined_for(_one_rate)),
+        Mutant("g_at_p", "R takes g at p_st and not at h", _refined_for(_g_at_p)),
+        Mutant(
+            "one_component",
+            "one component of g is 1 % too small in R",
+            _refined_for(
+                lambda system: replace(
+                    system, slow=lambda x, y: system.slow(x, y) * y.new_tensor([0.99] + [1.0] * (system.n_slow - 1))
+                )
+            ),
+        ),
+    ),
 )
