@@ -39,6 +39,7 @@ from theory.jumps.tokens import sample_tokens, token_frequency_covariance
 from theory.manifold.orders import first_order, invariance_residual, slow_manifold
 from theory.manifold.self_driven import self_driven_first_order
 from theory.stationary.distribution import stationary_distribution
+from theory.stationary.enclosure import enclosure
 from theory.systems import get_system, list_systems
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "Trajectory",
     "certificate",
     "check_generator",
+    "enclosure",
     "entropy_production",
     "expected_occupation_tv",
     "first_order",

@@ -14,6 +14,7 @@ interrupted.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -26,6 +27,7 @@ from verify.claim.discovery import BrokenClaim, FoundClaim, discover
 from verify.command_line import (
     NUMERICAL,
     Parser,
+    UsageError,
     check_device,
     check_writable,
     positive_integer,
@@ -58,7 +60,12 @@ def parser() -> Parser:
         metavar="S,S,…",
         help="of the trained models; other checks draw from the first. Default 0 (quick), 0 … 4 (paper), 0, 1 (scale)",
     )
-    p.add_argument("--mutants", action="store_true", help="also run each check on its broken input")
+    p.add_argument("--mutants", action="store_true", help="also run each check on its broken inputs")
+    p.add_argument(
+        "--rigorous",
+        action="store_true",
+        help="hold p_st against proven enclosures too (pip install 'fastslow[rigorous]')",
+    )
     p.add_argument("--folder", **several, type=Path, default=[], metavar="DIR", help="take the claims in DIR as well")
     p.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N; default %(default)s")
     p.add_argument("--scheduler", metavar="ADDRESS", help="run on the Dask cluster of this scheduler")
@@ -87,8 +94,11 @@ def table(report: Report) -> str:
     for claim in report.claims:
         if claim.reason:
             lines.append(f"{claim.id}: {claim.reason}")
-        if claim.mutant_refuted is False:
-            lines.append(f"{claim.id}: its mutant went unnoticed ({claim.mutation}): {claim.mutant_reason}")
+        lines += [
+            f"{claim.id}: its mutant went unnoticed ({one['breaks']}): {one['reason']}"
+            for one in claim.mutants
+            if not one["refuted"]
+        ]
     return "\n".join(lines)
 
 
@@ -102,7 +112,10 @@ def _command(arguments: Any) -> int:
         arguments.profile,
         tuple(arguments.seeds or range(SEEDS[arguments.profile])),
         check_device(arguments.device),
+        rigorous=arguments.rigorous,
     )
+    if arguments.rigorous and importlib.util.find_spec("flint") is None:
+        raise UsageError("--rigorous needs python-flint: pip install 'fastslow[rigorous]'")
 
     from verify.claim.runner import run_claims
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from theory.errors import NotUniqueError, NumericalError
-from theory.generator import as_real_tensor, check_generator
+from theory.generators.checks import as_real_tensor, check_generator
 
 _FIRST, _LAST = 128, 1 << 16  # bits; the last is far beyond what a double's exponents can ask for
 _Ball: TypeAlias = Any  # flint.arb, imported where it is needed

@@ -23,9 +23,10 @@ class ClaimResult:
     """One claim, what its check found, and whether the check refuted its mutant.
 
     verdict: a word of the tag's vocabulary, or ERROR. quantity: what `measured` is; bound, interval, effect_size,
-    details: see `verify.claim`. mutation: what the mutant breaks; mutant_refuted: whether the check noticed (None: not
-    run); mutant_reason: what it said. seconds: of the check. file: where the claim is defined. resumed: whether the
-    check had been finished by an earlier run. traceback: of an ERROR.
+    details: see `verify.claim`. mutation: what the first mutant breaks; mutant_refuted: whether the check noticed every
+    mutant (None: not run); mutant_reason: what it said, of those that went unnoticed where there are any; mutants: each
+    with its name, what it breaks, whether it was refuted, and the reason. seconds: of the check. file: where the claim
+    is defined. resumed: whether the check had been finished by an earlier run. traceback: of an ERROR.
     """
 
     id: str
@@ -41,6 +42,7 @@ class ClaimResult:
     mutation: str = ""
     mutant_refuted: bool | None = None
     mutant_reason: str = ""
+    mutants: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     reason: str = ""
     details: dict[str, Any] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,8 @@ def run_claims(
     if not claims:
         raise ValueError("no claim is selected")
     made_with = provenance(seed=profile.seed, device=profile.device, profile=profile.name, seeds=list(profile.seeds))
-    roles = ("check", "mutant") if mutants else ("check",)
     sound = [found for found in claims if isinstance(found, FoundClaim)]
+    roles = {found.id: ("check", *(found.claim.gallery if mutants else ())) for found in sound}
     own = _claim_cells([found for found in sound if found.claim.cells is None], profile, roles, made_with)
     asked_for, refused = _training_cells([found for found in sound if found.claim.cells is not None], profile)
     training = [cell for asked in asked_for.values() for cell in asked]
@@ -56,10 +56,13 @@ def run_claims(
     def gathered() -> Report:
         results = []
         for found in claims:
-            outcomes = {role: _outcome_of(found, role, profile, own, asked_for, ended) for role in roles}
-            outcomes["check"] = refused.get(found.id, outcomes["check"])
-            if outcomes["check"] is not None:
-                results.append(_result(found, outcomes["check"], outcomes.get("mutant")))
+            outcomes = {
+                role: _outcome_of(found, role, profile, own, asked_for, ended)
+                for role in roles.get(found.id, ("check",))
+            }
+            check = refused.get(found.id, outcomes.pop("check"))
+            if check is not None:
+                results.append(_result(found, check, outcomes))
         return Report(tuple(results), made_with)
 
     def keep(result: CellResult) -> None:
@@ -83,7 +86,12 @@ def check_claim(configuration: dict[str, Any]) -> dict[str, Any]:
     found = load(BUILT_IN / f"{configuration['claim']}.py" if file is None else Path(file))
     if isinstance(found, BrokenClaim):
         raise ValueError(found.reason)
-    profile = Profile(configuration["profile"], tuple(configuration["seeds"]), configuration["device"])
+    profile = Profile(
+        configuration["profile"],
+        tuple(configuration["seeds"]),
+        configuration["device"],
+        rigorous=configuration["rigorous"],
+    )
     return outcome_as_dict(found.claim.run(configuration["role"], profile))
 
 
@@ -94,14 +102,14 @@ def outcome_as_dict(outcome: Outcome) -> dict[str, Any]:
 
 
 def _claim_cells(
-    claims: Iterable[FoundClaim], profile: Profile, roles: Sequence[str], made_with: dict[str, Any]
+    claims: Iterable[FoundClaim], profile: Profile, roles: Mapping[str, Sequence[str]], made_with: dict[str, Any]
 ) -> dict[tuple[str, str], Cell]:
     code = source_fingerprint("theory", "network", "verify")
     machine = {key: made_with[key] for key in ("versions", "platform", "processor")}
     cells = {}
     for found in claims:
         built_in = found.file.parent.resolve() == BUILT_IN.resolve()
-        for role in roles:
+        for role in roles[found.id]:
             configuration = {
                 "claim": found.id,
                 "file": None if built_in else str(found.file.resolve()),
@@ -110,6 +118,7 @@ def _claim_cells(
                 "profile": profile.name,
                 "seeds": list(profile.seeds),
                 "device": profile.device,
+                "rigorous": profile.rigorous,
                 "code": code,
                 "machine": machine | {"device": made_with["device"]},
             }
@@ -170,7 +179,7 @@ def _from_training(claim: Claim[Any], role: str, profile: Profile, trained: Sequ
     return CellResult(nothing, outcome_as_dict(outcome), seconds, resumed=resumed)
 
 
-def _result(found: FoundClaim | BrokenClaim, check: CellResult, mutant: CellResult | None) -> ClaimResult:
+def _result(found: FoundClaim | BrokenClaim, check: CellResult, mutants: dict[str, CellResult | None]) -> ClaimResult:
     if isinstance(found, BrokenClaim):
         return ClaimResult(
             id=found.id,
@@ -192,9 +201,12 @@ def _result(found: FoundClaim | BrokenClaim, check: CellResult, mutant: CellResu
         "file": found.file.name,
         "resumed": check.resumed,
     }
-    if mutant is not None:
-        told["mutant_refuted"] = not mutant.failed and bool(mutant.result["refuted"])
-        told["mutant_reason"] = mutant.error or _summary(mutant.result)
+    ended = {role: cell for role, cell in mutants.items() if cell is not None}
+    if ended and len(ended) == len(mutants):
+        told["mutants"] = [_seen(claim, role, cell) for role, cell in ended.items()]
+        alive = [one for one in told["mutants"] if not one["refuted"]]
+        told["mutant_refuted"] = not alive
+        told["mutant_reason"] = "; ".join(one["reason"] for one in alive or told["mutants"][:1])
     if check.failed:
         return ClaimResult(**told, verdict=ERROR, reason=check.error, traceback=check.traceback)
     fields = dict(check.result)
@@ -204,6 +216,13 @@ def _result(found: FoundClaim | BrokenClaim, check: CellResult, mutant: CellResu
     if fields["interval"] is not None:
         fields["interval"] = tuple(fields["interval"])
     return ClaimResult(**told, **fields)
+
+
+def _seen(claim: Claim[Any], role: str, cell: CellResult) -> dict[str, Any]:
+    """One mutant: its name, what it breaks, whether the check refuted it, and what it said."""
+    refuted = not cell.failed and bool(cell.result["refuted"])
+    reason = cell.error or _summary(cell.result)
+    return {"name": role, "breaks": claim.gallery[role].breaks, "refuted": refuted, "reason": reason}
 
 
 def _told(error: Exception) -> str:

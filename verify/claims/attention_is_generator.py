@@ -44,8 +44,8 @@ def _generator(
     """call: what passes for the network's attention call; rates_of: for A of W; gap: a factor of the predicted gap."""
     import torch
 
-    names = ("column sums", "negative rates", "W v is what the layer computes", "full: p_st > 0")
-    worst = dict.fromkeys((*names, "causal: p_st = e_0", "causal: gap = 1 − max W_tt"), 0.0)
+    names: tuple[str, ...] = ("column sums", "negative rates", "W v is what the layer computes", "full: p_st > 0")
+    worst: dict[str, float] = dict.fromkeys((*names, "causal: p_st = e_0", "causal: gap = 1 − max W_tt"), 0.0)
     seen = 0
     rng = torch.Generator().manual_seed(seed)
     for n in LENGTHS:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from network import FastSlowLM
 
-FEW = 10  # configurations of a mutant
+FEW = 6  # configurations of a mutant
 LONGEST = 24  # tokens per test sequence; a period's block and more in any case
 
 
