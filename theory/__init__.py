@@ -3,9 +3,13 @@
 Column convention: A_ij is the rate j -> i, columns sum to zero, dp/dt = A p.
 """
 
+from theory.chain.absorption import hitting_probabilities
+from theory.chain.attention import AttentionChain, attention_chain
+from theory.chain.classes import StationaryDistributions, stationary_distributions
 from theory.chain.distance import total_variation
 from theory.chain.first_passage import kemeny_constant, mean_first_passage_times
-from theory.chain.inverse import certificate, group_inverse, sensitivity, solve_sum_zero, spectral_gap
+from theory.chain.inverse import certificate, group_inverse, sensitivity, solve_sum_zero
+from theory.chain.lumping import is_lumpable, lump
 from theory.chain.master_equation import (
     entropy_production,
     has_detailed_balance,
@@ -20,6 +24,8 @@ from theory.chain.occupation import (
     occupation_interval,
     occupation_mean,
 )
+from theory.chain.relaxation import relaxation_times, spectral_gap
+from theory.chain.sparse_response import rate_gradient
 from theory.clock.blocks import TokenBlocks, predicted_gap, token_clock
 from theory.errors import (
     FastSlowSystemError,
@@ -31,7 +37,8 @@ from theory.errors import (
 )
 from theory.fast_slow import FastSlowSystem
 from theory.flow import ReducedTrajectory, Trajectory, reduced_flow, simulate
-from theory.generators.checks import check_generator, from_rates, from_row_convention, recurrent_classes
+from theory.generators.checks import check_generator, recurrent_classes
+from theory.generators.doors import from_counts, from_rates, from_row_convention, from_transition_matrix
 from theory.generators.nearest import nearest_generator, nearest_generator_shift
 from theory.jumps.fast_slow import FastSlowJumps, sample_fast_slow_jumps
 from theory.jumps.process import JumpPath, sample_jumps
@@ -43,6 +50,7 @@ from theory.stationary.enclosure import enclosure
 from theory.systems import get_system, list_systems
 
 __all__ = [
+    "AttentionChain",
     "FastSlowJumps",
     "FastSlowSystem",
     "FastSlowSystemError",
@@ -52,23 +60,30 @@ __all__ = [
     "NumericalError",
     "ReducedTrajectory",
     "SimulationError",
+    "StationaryDistributions",
     "Status",
     "TokenBlocks",
     "Trajectory",
+    "attention_chain",
     "certificate",
     "check_generator",
     "enclosure",
     "entropy_production",
     "expected_occupation_tv",
     "first_order",
+    "from_counts",
     "from_rates",
     "from_row_convention",
+    "from_transition_matrix",
     "get_system",
     "group_inverse",
     "has_detailed_balance",
+    "hitting_probabilities",
     "invariance_residual",
+    "is_lumpable",
     "kemeny_constant",
     "list_systems",
+    "lump",
     "mean_first_passage_times",
     "nearest_generator",
     "nearest_generator_shift",
@@ -78,10 +93,12 @@ __all__ = [
     "occupation_mean",
     "predicted_gap",
     "propagate",
+    "rate_gradient",
     "recurrent_classes",
     "reduced_flow",
     "relative_entropy",
     "relaxation_radius",
+    "relaxation_times",
     "sample_fast_slow_jumps",
     "sample_jumps",
     "sample_tokens",
@@ -92,6 +109,7 @@ __all__ = [
     "solve_sum_zero",
     "spectral_gap",
     "stationary_distribution",
+    "stationary_distributions",
     "token_clock",
     "token_frequency_covariance",
     "total_variation",

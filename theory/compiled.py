@@ -1,16 +1,20 @@
 """How this package's numba kernels are compiled: cached on disk where that is possible, without the interpreter lock.
 
 A module of kernels is imported when one of them is first needed, so that `import theory` does not pay for numba.
+Compiling takes seconds to a minute; the first time in a process that it happens, one line on stderr says so, and where
+the result is kept.
 """
 
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from numba import njit
+from numba.core import event
 
 
 def compiled(function: Callable[..., Any], *, fastmath: Any = False) -> Any:
@@ -30,6 +34,27 @@ def compiled(function: Callable[..., Any], *, fastmath: Any = False) -> Any:
             raise
         return njit(**options)(plain)
 
+
+class _Notice(event.Listener):
+    """Says once that kernels of this package are being compiled, and not read from their cache."""
+
+    def __init__(self) -> None:
+        self.said = False
+
+    def on_start(self, event: Any) -> None:
+        kernel = event.data.get("dispatcher")
+        if self.said or not str(getattr(kernel, "__module__", "")).startswith("theory."):
+            return
+        self.said = True
+        path = getattr(kernel._cache, "cache_path", None)
+        kept = f"kept in {path}" if path else "not kept: no folder for the cache can be written, set NUMBA_CACHE_DIR"
+        sys.stderr.write(f"theory: compiling numerical kernels, up to a minute, once ({kept})\n")
+
+    def on_end(self, event: Any) -> None:
+        """Nothing to do."""
+
+
+event.register("numba:compile", _Notice())
 
 fused = partial(compiled, fastmath={"contract"})
 """As `compiled`, and a product followed by a sum may be one rounding."""

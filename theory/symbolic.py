@@ -2,7 +2,7 @@
 
 Conventions are those of the numerical modules: A_ij is the rate j -> i, columns sum to zero. Numbers must be exact
 (integers, rationals, algebraic numbers); a rate that is not identically zero is taken as positive, whatever SymPy
-knows of its symbols. SymPy is imported with this module and by nothing else in the package.
+knows of its symbols. SymPy is imported with this module and `theory.generators.exact`, and by nothing else.
 
 *p_st and A^#.* One recursion (Faddeev and LeVerrier; Gantmacher, *The Theory of Matrices* I, ch. 4) expands the
 resolvent, adj(λI − A) = N₀ + N₁λ + …, det(λI − A) = d₁λ + d₂λ² + …, with exact divisions by integers only. From (λI −
@@ -30,29 +30,7 @@ from sympy.polys.matrices import DomainMatrix
 
 from theory.errors import GeneratorError, NotUniqueError
 from theory.generators.checks import recurrent_classes
-
-
-def check_generator_symbolic(A: Any) -> None:
-    """Raise `GeneratorError` unless A[n, n] is a generator with exact entries, in column convention.
-
-    Raises too where SymPy cannot show that a column sums to zero, and for floating-point entries: they are not exact.
-    """
-    if not isinstance(A, MatrixBase):
-        raise GeneratorError(f"A must be a sympy Matrix, got {type(A).__name__}")
-    rows, columns = A.shape
-    if rows != columns or rows == 0:
-        raise GeneratorError(f"A must be square, [n, n] with n >= 1; got shape {A.shape}")
-    for i in range(rows):
-        for j in range(rows):
-            _check_entry(A[i, j], i, j)
-    for j in range(rows):
-        total: Any = sum(A[:, j])
-        if not _vanishes(total):
-            if all(_vanishes(sum(A[i, :])) for i in range(rows)):
-                hint = "its rows do sum to zero, so it looks transposed: pass A.T"
-            else:
-                hint = "set each diagonal entry to minus the sum of its column's rates"
-            raise GeneratorError(f"column {j} of A sums to {sympy.simplify(total)}, not to zero; {hint}")
+from theory.generators.exact import check_generator_symbolic, vanishes
 
 
 def stationary_distribution_symbolic(A: Any) -> Any:
@@ -183,7 +161,7 @@ class _Resolvent(NamedTuple):
 def _resolvent(A: Any) -> _Resolvent:
     check_generator_symbolic(A)
     n = A.rows
-    pattern = np.array([[float(i != j and not _vanishes(A[i, j])) for j in range(n)] for i in range(n)])
+    pattern = np.array([[float(i != j and not vanishes(A[i, j])) for j in range(n)] for i in range(n)])
     classes = recurrent_classes(pattern)
     if len(classes) > 1:
         raise NotUniqueError(
@@ -218,7 +196,7 @@ def _clock(K: Any, x_start: Any) -> tuple[Any, Any, Any]:
     generator = K - sympy.eye(K.rows)
     p = stationary_distribution_symbolic(generator)
     start: Any = sympy.Matrix(x_start)
-    if start.shape != (K.rows, 1) or not _vanishes(sum(start) - 1):
+    if start.shape != (K.rows, 1) or not vanishes(sum(start) - 1):
         raise ValueError(f"x_start must be [{K.rows}, 1] and sum to 1; got shape {start.shape} and sum {sum(start)}")
     return p, -group_inverse_symbolic(generator), start - p
 
@@ -229,24 +207,3 @@ def _check_slow_map(A: Any, g: Any, x: Any, y: Any) -> None:
             f"x needs one symbol per state and g one entry per slow variable; A has {A.rows} states, got {len(x)} "
             f"symbols x, {len(g)} entries of g and {len(y)} symbols y"
         )
-
-
-def _check_entry(value: Any, i: int, j: int) -> None:
-    where = f"[{i}, {j}]"
-    if value.has(sympy.nan, sympy.oo, -sympy.oo, sympy.zoo):
-        raise GeneratorError(f"A has the non-finite entry {value} at {where}")
-    if value.has(sympy.Float):
-        raise GeneratorError(
-            f"A has the floating-point entry {value} at {where}; exact algebra needs exact numbers: pass "
-            "sympy.Rational, or a float array to theory.stationary_distribution"
-        )
-    if value.is_real is False:
-        raise GeneratorError(f"A has the complex entry {value} at {where}; rates are real")
-    if i != j and value.is_negative:
-        raise GeneratorError(f"A has the negative rate {value} at {where}; rates A_ij, i != j, must be >= 0")
-
-
-def _vanishes(value: Any) -> bool:
-    if value.is_number and value.is_Rational:
-        return bool(value == 0)
-    return bool(sympy.expand(value) == 0 or sympy.simplify(value) == 0)

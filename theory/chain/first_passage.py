@@ -23,26 +23,57 @@ Targets are halved recursively, so that all n² times together cost O(n³).
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor  # pyright: ignore[reportMissingImports, reportMissingModuleSource]
 
-from theory.generators.checks import as_real_tensor, check_generator, recurrent_classes
+from theory.chain.absorption import checked_sets, first_passage_to
+from theory.errors import GeneratorError
+from theory.generators.checks import as_real_tensor, check_generator, comes_from, recurrent_classes
 from theory.stationary.distribution import stationary_distribution
 from theory.transforms import is_followed, plain
 
+if TYPE_CHECKING:
+    State = int | Sequence[int]
+else:
+    State = Any
 
-def mean_first_passage_times(A: Any) -> Tensor:
+
+def mean_first_passage_times(A: Any, targets: State | None = None) -> Tensor:
     """m[..., i, j], the expected time from j to i, of a generator A[..., n, n]; in A's unit of time.
+
+    With `targets`, a state or the states of a set: m[..., j], the expected time from j until the set is entered, 0 in
+    it; then also for scipy.sparse A[n, n], as a float64 Tensor, by one sparse elimination and without derivatives.
 
     inf where the chain may never arrive (i transient, or in another recurrent class) and where the time passes the
     largest floating-point number. A way whose probability is below the smallest normal number is not seen, and where
     one decides whether the chain arrives, neither is that. Differentiable where all times are finite. Raises
-    `GeneratorError`.
+    `GeneratorError`, and `ValueError` for targets that are no states.
+
+    >>> mean_first_passage_times([[-1.0, 2.0, 0.0], [1.0, -3.0, 4.0], [0.0, 1.0, -4.0]], targets=[0]).tolist()
+    [0.0, 0.625, 0.875]
     """
+    sparse = comes_from(A, "scipy.sparse")
+    if targets is not None:
+        members = [targets] if isinstance(targets, Integral) else targets
+        if sparse:
+            from theory.chain.sparse_absorption import sparse_first_passage
+
+            return sparse_first_passage(A, _one_set(members, A.shape[-1]))
+        A = as_real_tensor(A)
+        check_generator(A)
+        return first_passage_to(A, _one_set(members, A.shape[-1]))
+    if sparse:
+        n = A.shape[0]
+        raise GeneratorError(
+            f"A is sparse, and the times between all {n} states would fill {8e-9 * n * n:.3g} GB: pass targets=[…], "
+            "mean_first_passage_times(A, targets), for the times to a state or a set"
+        )
     A = as_real_tensor(A)
     check_generator(A)
     times = _between_all(A, torch.ones_like(A[..., 0, :]))
@@ -54,13 +85,26 @@ def mean_first_passage_times(A: Any) -> Tensor:
     return torch.where(torch.isfinite(times), times, again)
 
 
+def _one_set(targets: Any, n: int) -> list[int]:
+    return [state for members in checked_sets(targets, n, "targets") for state in members]
+
+
 def kemeny_constant(A: Any) -> Tensor:
     """K[...] = Σ_i p_i m_ij of a generator A[..., n, n], the same for every recurrent start j; without subtraction.
 
     For an irreducible chain K = −tr A^# = Σ_{λ≠0} 1/(−λ); transient states are no targets and add nothing, and K has
-    derivatives in the rates among recurrent states only: it jumps where a transient state becomes recurrent. Raises
-    `GeneratorError`, and `NotUniqueError` where A has several recurrent classes.
+    derivatives in the rates among recurrent states only: it jumps where a transient state becomes recurrent. Dense A:
+    batched, float32 stays float32. scipy.sparse A[n, n]: exact too, from the diagonal of the inverse of the chain
+    stopped at its likeliest state (selected inversion); a float64 Tensor, no derivatives. Raises `GeneratorError`, and
+    `NotUniqueError` where A has several recurrent classes.
+
+    >>> kemeny_constant([[-1.0, 2.0], [1.0, -2.0]]).item()
+    0.3333333333333333
     """
+    if comes_from(A, "scipy.sparse"):
+        from theory.chain.sparse_kemeny import sparse_kemeny_constant
+
+        return sparse_kemeny_constant(A)
     A = as_real_tensor(A)
     p = stationary_distribution(A)
     if is_followed(A) and not is_functorch_wrapped_tensor(A) and not bool((p > 0).all()):

@@ -1,4 +1,4 @@
-"""The group inverse A^# of a generator, and what follows from it: sensitivities, the certificate, the spectral gap.
+"""The group inverse A^# of a generator, and what follows from it: sensitivities and the certificate.
 
 A^# is the only matrix with A A^# A = A, A^# A A^# = A^#, A A^# = A^# A; the last product is I − p 1ᵀ, with p = p_st
 (Meyer, *SIAM Review* 17, 1975, 443; Campbell & Meyer, *Generalized Inverses of Linear Transformations*, 1979, ch. 8).
@@ -21,7 +21,8 @@ from torch import Tensor
 from theory.arguments import check_broadcast
 from theory.chain.first_passage import mean_first_passage_times
 from theory.errors import NumericalError
-from theory.generators.checks import as_real_tensor, check_generator, from_rates
+from theory.generators.checks import as_real_tensor, batch_element, check_generator, comes_from
+from theory.generators.doors import from_rates
 from theory.stationary.distribution import stationary_distribution
 from theory.transforms import full_precision, plain
 
@@ -54,11 +55,13 @@ def _by_first_passage(A: Tensor, p: Tensor) -> Tensor:
     to_typical = (times @ p[..., None])[..., 0]
     inverse = p[..., None] * (times - to_typical[..., None])
     seen = plain(p) >= torch.finfo(p.dtype).tiny  # a p_i that underflows would take p_i m_ij with it
-    if not bool(torch.isfinite(plain(inverse)).all() & seen.all()):
+    good = torch.isfinite(plain(inverse)).all(-1).all(-1) & seen.all(-1)
+    if not bool(good.all()):
+        where = batch_element([int(i) for i in (~good).nonzero()[0]])
         raise NumericalError(
-            "rounding decides A^#: the slowest rate is too far below the others, and with transient states, or times "
-            "or probabilities beyond the range of numbers, it has no other route; lump the states that hardly "
-            "communicate"
+            f"rounding decides A^#{where}: the slowest rate is too far below the others, and with transient states, or "
+            "times or probabilities beyond the range of numbers, it has no other route; in float32, pass A.double(), "
+            "else lump the states that hardly communicate, theory.lump(A, partition)"
         )
     return inverse
 
@@ -71,15 +74,23 @@ def solve_sum_zero(A: Any, v: Any, p: Any = None) -> Tensor:
     Its error relative to ‖A^#‖‖v‖ is some n η times (largest exit rate)/gap. Raises `NumericalError` where A is
     singular to working precision but for p, `ValueError` where shapes or dtypes do not belong together. By LU factors
     and not `torch.linalg.solve`, whose second forward derivative is silently wrong (PyTorch issue 192540).
+
+    Dense A: batched, differentiable. scipy.sparse A[n, n] and v[n]: a float64 Tensor by one sparse elimination stopped
+    at the likeliest state, without derivatives.
     """
+    if comes_from(A, "scipy.sparse"):
+        from theory.chain.sparse_response import sparse_solve_sum_zero
+
+        return sparse_solve_sum_zero(A, v, p)
     A = as_real_tensor(A)
     stationary = stationary_distribution(A) if p is None else _beside(A, as_real_tensor(p, "p"), "p")
     v = _beside(A, as_real_tensor(v, "v"), "v")
     factors, pivots, info = torch.linalg.lu_factor_ex(A - _rate(A) * stationary[..., :, None])
     if bool((plain(info) != 0).any()):
         raise NumericalError(
-            "A z = v is singular to working precision: the slowest rate of A is too far below the others; "
-            "lump the states that hardly communicate"
+            f"A z = v is singular to working precision{batch_element([int(i) for i in plain(info).nonzero()[0]])}: the "
+            "slowest rate of A is too far below the others; lump the states that hardly communicate, "
+            "theory.lump(A, partition)"
         )
     return torch.linalg.lu_solve(factors, pivots, v[..., :, None])[..., 0]
 
@@ -93,8 +104,13 @@ def sensitivity(A: Any, dA: Any) -> Tensor:
 
     Raises `ValueError` where dA has another shape or dtype than A, or a column of it does not sum to zero within
     rounding; errors of A as `group_inverse`. Source: Meyer, *SIAM J. Matrix Anal. Appl.* 15 (1994) 715. Accurate where
-    A is well conditioned; on metastable chains differentiate `stationary_distribution`.
+    A is well conditioned; on metastable chains differentiate `stationary_distribution`. scipy.sparse A and
+    dA[n, n]: a float64 Tensor; `theory.rate_gradient` is the adjoint, the gradient in all rates at once.
     """
+    if comes_from(A, "scipy.sparse"):
+        from theory.chain.sparse_response import sparse_sensitivity
+
+        return sparse_sensitivity(A, dA)
     A = as_real_tensor(A)
     p = stationary_distribution(A)
     dA = as_real_tensor(dA, "dA")
@@ -125,8 +141,14 @@ def certificate(A: Any, q: Any) -> Tensor:
     Probab.* 20 (1988) 228, for the coefficient of ergodicity). Never above the trivial bound ½(‖q‖₁ + 1), which is 1
     for a probability vector and is what remains when rounding makes M meaningless.
 
+    scipy.sparse A[n, n] and q[n]: by one sparse elimination stopped where q is largest (`sparse_certificate`).
+
     Raises `GeneratorError` where A is not a generator, `ValueError` where q is not finite or does not sum to one.
     """
+    if comes_from(A, "scipy.sparse"):
+        from theory.chain.sparse_response import sparse_certificate
+
+        return sparse_certificate(A, q)
     A = as_real_tensor(A)
     check_generator(A)
     q = as_real_tensor(q, "q").to(A.device)
@@ -166,30 +188,6 @@ def certificate(A: Any, q: Any) -> Tensor:
     trivial = (0.5 * (size + 1)).expand(bound.shape)
     proven = (defect < 1) & torch.isfinite(bound)
     return torch.where(proven, torch.minimum(bound, trivial), trivial).to(dtype)
-
-
-@full_precision
-def spectral_gap(A: Any) -> Tensor:
-    """min −Re λ over the eigenvalues λ != 0 of A[..., n, n]: the rate [...] at which ṗ = A p relaxes; inf for n = 1.
-
-    Its absolute error is some n η ‖A‖₁ times the condition of the eigenvalue, 1 for symmetric rates; a gap below that
-    is rounding. The condition has no bound where detailed balance fails: 20 states in a row, one way, all rates 1, with
-    a return at the rate 1e-12, come out right to 1e-6; with 1e-30 the gap is 0.974, and 1.000 is computed.
-
-    Raises `GeneratorError`, `NotUniqueError` where A has several recurrent classes, and `NumericalError` where the
-    eigenvalues do not converge: rates some hundred orders of magnitude apart.
-    """
-    A = as_real_tensor(A)
-    stationary_distribution(plain(A))  # is there one to relax to
-    if A.shape[-1] == 1:
-        return torch.full_like(A[..., 0, 0], torch.inf)
-    try:
-        real = torch.linalg.eigvals(A).real.sort(-1, descending=True).values
-    except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
-        raise NumericalError(
-            f"the eigenvalues of A do not converge, its rates are too far apart; lump the fastest states: {error}"
-        ) from None
-    return -real[..., 1]
 
 
 def _beside(A: Tensor, v: Tensor, name: str) -> Tensor:

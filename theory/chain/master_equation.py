@@ -23,7 +23,7 @@ from torch import Tensor
 
 from theory.arguments import check_broadcast, check_integer, to_tensor
 from theory.chain.transition_matrix import transition_matrix
-from theory.generators.checks import as_real_tensor, check_generator
+from theory.generators.checks import as_real_tensor, check_generator, comes_from
 from theory.stationary.distribution import stationary_distribution
 from theory.transforms import full_precision, plain
 
@@ -42,7 +42,7 @@ def propagate(A: Any, p0: Any, t: Any, *, max_products: int = 10_000_000) -> Ten
     negative, not finite or not ascending, shapes, dtypes or devices disagree, or a sparse A needs more products than
     allowed.
     """
-    if type(A).__module__.startswith("scipy.sparse"):
+    if comes_from(A, "scipy.sparse"):
         return _propagate_sparse(A, p0, t, max_products)
     A = as_real_tensor(A)
     check_generator(A)
@@ -98,13 +98,48 @@ def entropy_production(A: Any, x: Any) -> Tensor:
     """σ(x)[...] >= 0 in nats per unit of time, of x[..., n] under A[..., n, n]; inf with a one-way flow.
 
     A flow A_ij x_j > 0 whose reverse A_ji x_i is zero makes it infinite: a one-way rate, or an empty state next to an
-    occupied one. At p_st it is zero if and only if detailed balance holds.
+    occupied one. At p_st it is zero if and only if detailed balance holds. Dense A: batched, differentiable;
+    scipy.sparse A[n, n] and x[..., n]: by its entries, in float64.
     """
+    if comes_from(A, "scipy.sparse"):
+        return _entropy_production_sparse(A, x)
     A = as_real_tensor(A)
     check_generator(A)
     x = _probability(x, "x", A.shape[-1], A)
     check_broadcast(A=A.shape[:-2], x=x.shape[:-1])
-    flow, back = _flows(A, x)
+    return 0.5 * _entropy_terms(*_flows(A, x)).sum((-2, -1))
+
+
+def _entropy_production_sparse(A: Any, x: Any) -> Tensor:
+    i, j, rate, reverse = _pairs(A)
+    x = as_real_tensor(x, "x").detach()
+    x = _probability(x, "x", A.shape[0], torch.empty(0, dtype=x.dtype)).double()
+    return 0.5 * _entropy_terms(rate * x[..., j], reverse * x[..., i]).sum(-1)
+
+
+def _pairs(A: Any) -> tuple[Tensor, ...]:
+    """i, j, A_ij and A_ji of every pair in which one of the rates of a sparse A is positive."""
+    from scipy.sparse import csc_array
+
+    from theory.generators.sparse import checked_rates
+
+    rates = checked_rates(A).rates
+    forward, back = rates.tocoo(), rates.T.tocoo()
+    row, column = (np.concatenate(both) for both in zip(forward.coords, back.coords, strict=True))
+    none, shape = np.zeros(rates.nnz), rates.shape
+
+    def spread(first: np.ndarray, second: np.ndarray) -> Any:
+        matrix = csc_array((np.concatenate([first, second]), (row, column)), shape=shape)
+        matrix.sum_duplicates()  # zeros stay stored: both matrices have the same entries in the same order
+        return matrix
+
+    along, against = spread(forward.data, none), spread(none, back.data)
+    i, j = along.tocoo().coords
+    return tuple(torch.from_numpy(np.ascontiguousarray(v)) for v in (i, j, along.data, against.data))
+
+
+def _entropy_terms(flow: Tensor, back: Tensor) -> Tensor:
+    """(flow − back) ln(flow/back), entry by entry; inf where one of them alone is zero."""
     larger, smaller = torch.maximum(flow, back), torch.minimum(flow, back)
     both = smaller > 0
     base, top = torch.where(both, smaller, 1.0), torch.where(both, larger, 1.0)
@@ -112,25 +147,38 @@ def entropy_production(A: Any, x: Any) -> Tensor:
     # ln(top/base) by log1p near equality, where the quotient has lost the difference, and by logarithms where it
     # overflows.
     ratio = torch.where(excess < 1.0, torch.log1p(excess.clamp(max=1.0)), top.log() - base.log())
-    terms = torch.where(both, (top - base) * ratio, torch.where(larger > 0, torch.inf, 0.0).to(A))
-    return 0.5 * terms.sum((-2, -1))
+    return torch.where(both, (top - base) * ratio, torch.where(larger > 0, torch.inf, 0.0).to(top))
 
 
 def has_detailed_balance(A: Any, *, rtol: float | None = None) -> Tensor:
     """Whether A_ij p_j = A_ji p_i for every pair, within `rtol` of the larger of the two: bool[...] for A[..., n, n].
 
     rtol defaults to 32 n η: the rates and p_st carry rounding, so a violation below it cannot be told from none. Flows
-    below the smallest normal number are not compared. Raises `GeneratorError` and `NotUniqueError`.
+    below the smallest normal number are not compared. Dense A, batched, or scipy.sparse A[n, n]. Raises
+    `GeneratorError` and `NotUniqueError`.
     """
-    A = as_real_tensor(A)
-    rounding = torch.finfo(A.dtype)
     if rtol is not None and (isinstance(rtol, bool) or not isinstance(rtol, (int, float)) or not rtol >= 0):
         raise ValueError(f"rtol must be >= 0, got {rtol!r}")
+    if comes_from(A, "scipy.sparse"):
+        return _has_detailed_balance_sparse(A, rtol)
+    A = as_real_tensor(A)
+    rounding = torch.finfo(A.dtype)
     p = stationary_distribution(A)
     within = 16 * A.shape[-1] * rounding.eps if rtol is None else rtol
     flow, back = _flows(A, p)
     scale = A.abs().amax((-2, -1), keepdim=True).clamp(min=1.0)
     return ((flow - back).abs() <= within * torch.maximum(flow, back) + rounding.tiny * scale).all((-2, -1))
+
+
+def _has_detailed_balance_sparse(A: Any, rtol: float | None) -> Tensor:
+    i, j, rate, reverse = _pairs(A)
+    p = torch.from_numpy(stationary_distribution(A)).double()
+    given = np.finfo(A.dtype).eps if A.dtype.kind == "f" else np.finfo(np.float64).eps
+    # n η, with p right to 1e-13 of itself whatever n is
+    within = 16 * min(A.shape[0], 64) * float(given) if rtol is None else rtol
+    flow, back = rate * p[j], reverse * p[i]
+    smallest = np.finfo(np.float64).tiny * max(1.0, float(rate.max()) if len(rate) else 1.0)
+    return ((flow - back).abs() <= within * torch.maximum(flow, back) + smallest).all()
 
 
 def _flows(A: Float[Tensor, "*batch n n"], x: Tensor) -> tuple[Tensor, Tensor]:

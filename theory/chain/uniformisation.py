@@ -2,8 +2,9 @@
 
 q is the largest exit rate, so B is a stochastic matrix and the sum has no negative term: it is the law of a chain B
 observed at the jumps of a Poisson process of rate q. The weights come from the mode outwards by ratios and are
-normalised (Fox and Glynn, *Comm. ACM* 31, 1988, 440); what lies outside the window kept is below 2e-20 in total
-(Chernoff's bounds). One pass over k serves every time asked for. Cost: q t products with B.
+normalised (Fox and Glynn, *Comm. ACM* 31, 1988, 440). Every weight in the range of float64 is kept, not only those that
+matter to the mass: a state that is left early or reached late lives on the tails alone. One pass over k serves
+every time asked for. Cost: q t products with B.
 
 Accuracy: B v in d + 2 roundings of positive numbers, d the largest number of jumps into a state, so the relative
 error of an entry is at most about q t (d + 2) η, and far less in practice as roundings cancel; the mass is exact to
@@ -56,16 +57,19 @@ def uniformisation(rates: Any, exit_rate: Any, p0: Any, t: Any, *, max_products:
 
 
 def _poisson(mean: float) -> tuple[int, np.ndarray]:
-    """(first, weights): the Poisson weights of first, first + 1, …, normalised; at most 2e-20 is left out."""
+    """(first, weights): the Poisson weights of first, first + 1, …, normalised; what is left out is below 1e-307."""
     if mean == 0.0:
         return 0, np.ones(1)
-    # Chernoff: P(N >= mean + a) <= exp(−a²/(2 (mean + a/3))) and P(N <= mean − a) <= exp(−a²/(2 mean)), each 1e-20
-    # here.
-    exponent = math.log(1e20)
+    # Chernoff: P(N >= mean + a) <= exp(−a²/(2 (mean + a/3))) and P(N <= mean − a) <= exp(−a²/(2 mean)). Entries that
+    # are reached late, or left early, live on the tails alone.
+    exponent = 707.0
     above = exponent / 3 + math.sqrt((exponent / 3) ** 2 + 2 * exponent * mean)
     first, last = max(0, math.floor(mean - math.sqrt(2 * exponent * mean))), math.ceil(mean + above)
     mode = math.floor(mean)
-    rising = np.cumprod(mean / np.arange(mode + 1, last + 1))
-    falling = np.cumprod(np.arange(mode, first, -1) / mean)[::-1]
+    with np.errstate(under="ignore"):
+        rising = np.cumprod(mean / np.arange(mode + 1, last + 1))
+        falling = np.cumprod(np.arange(mode, first, -1) / mean)[::-1]
     weights = np.concatenate([falling, [1.0], rising])
+    last_positive = np.flatnonzero(weights)[-1]
+    weights = weights[: last_positive + 1]
     return first, weights / weights.sum()

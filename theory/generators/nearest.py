@@ -24,7 +24,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from theory.errors import GeneratorError, NumericalError
-from theory.generators.checks import as_real_tensor, from_rates
+from theory.generators.checks import as_real_tensor
+from theory.generators.doors import from_rates
 from theory.transforms import plain
 
 _NEWTON_STEPS = 200  # each one but the first removes an entry from some column's active set; a dozen is usual

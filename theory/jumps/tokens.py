@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from theory.arguments import check_integer
+from theory.arguments import check_broadcast, check_integer
 from theory.errors import NumericalError
 from theory.generators.checks import as_real_tensor
 from theory.jumps.process import in_parts, streams
@@ -56,12 +56,15 @@ def token_frequency_covariance(K: Any, p: Any, period: Any) -> Tensor:
 
     p[..., n] = K p is the chain's stationary law, from which it is taken to start. Divide by the number of chains.
 
-    Raises `ValueError` for shapes or dtypes that do not fit, `NumericalError` where K has more than one closed class.
+    Raises `ValueError` for shapes or dtypes that do not fit, a K or p that is not stochastic within rounding and a p
+    that is not K's, `NumericalError` where K has more than one closed class.
     """
     P = check_integer(period, "period", least=1)
     K, p = as_real_tensor(K, "K"), as_real_tensor(p, "p")
     if K.ndim < 2 or K.shape[-1] != K.shape[-2] or p.shape[-1:] != K.shape[-1:] or p.dtype != K.dtype:
         raise ValueError(f"K must be [..., n, n] and p [..., n] of one dtype, got {list(K.shape)} and {list(p.shape)}")
+    check_broadcast(K=K.shape[:-2], p=p.shape[:-1])
+    _require_stationary(plain(K), plain(p))
     identity = torch.eye(K.shape[-1], dtype=K.dtype, device=K.device)
     step = K - p[..., :, None]
     B = identity - step
@@ -75,6 +78,24 @@ def token_frequency_covariance(K: Any, p: Any, period: Any) -> Tensor:
     S = P * step @ Z - step @ (identity - torch.linalg.matrix_power(step, P)) @ Z @ Z
     half = S * p[..., None, :]
     return (torch.diag_embed(p) - p[..., :, None] * p[..., None, :]) / P + (half + half.mT) / P**2
+
+
+def _require_stationary(K: Tensor, p: Tensor) -> None:
+    rounding = 16 * K.shape[-1] * torch.finfo(K.dtype).eps
+    if not bool((-rounding <= K).all() & torch.isfinite(K).all() & ((K.sum(-2) - 1).abs() <= rounding).all()):
+        raise ValueError(
+            f"K must be a kernel, entries >= 0 and columns that sum to 1; its columns sum to "
+            f"{float(K.sum(-2).min()):.6g} … {float(K.sum(-2).max()):.6g}: of a generator A pass the kernel of one "
+            "token, torch.linalg.matrix_exp(h * A)"
+        )
+    if not bool((p >= -rounding).all() & ((p.sum(-1) - 1).abs() <= rounding).all()):
+        raise ValueError("p must be a probability vector: entries >= 0 that sum to 1 within rounding")
+    off = float(((K @ p[..., None])[..., 0] - p).abs().sum(-1).max())
+    if not off <= torch.finfo(K.dtype).eps ** 0.5:
+        raise ValueError(
+            f"p is not the stationary law of K, ‖K p − p‖₁ = {off:.3g}: pass "
+            'theory.stationary_distribution(theory.from_transition_matrix(K, convention="column"))'
+        )
 
 
 def _tables(weights: Tensor, name: str) -> tuple[Any, Any]:

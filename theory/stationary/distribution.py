@@ -21,7 +21,7 @@ from torch._C._functorch import is_functorch_wrapped_tensor  # pyright: ignore[r
 from torch.autograd import forward_ad
 
 from theory.errors import GeneratorError, NotUniqueError
-from theory.generators.checks import as_real_tensor, check_generator, recurrent_classes
+from theory.generators.checks import as_real_tensor, check_generator, comes_from, recurrent_classes
 from theory.transforms import is_followed, plain, uncompiled
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 def stationary_distribution(A: Any) -> Any:
     """p_st[..., n] of A[..., n, n] of A's kind: Tensor, ndarray (also for scipy.sparse and for lists) or SymPy Matrix.
+
+    A sparse Tensor A[n, n] (COO, CSR or CSC) gives a dense Tensor p[n] by the sparse elimination, whose `backward` is
+    the sparse adjoint: the gradient in every stored rate, once.
 
     Integers become float64; float32 stays float32, though the arithmetic is double. A is never changed. Relative error
     of each entry: a few n unit round-offs; entries below the smallest normal number are 0 or subnormal; those of
@@ -41,14 +44,18 @@ def stationary_distribution(A: Any) -> Any:
     derivative is asked for that flows below 1e-290 of the largest, or exit rates that differ by more than 1e240, make
     wrong.
     """
-    if _comes_from(A, "scipy.sparse"):
+    if comes_from(A, "scipy.sparse"):
         from theory.stationary.sparse.distribution import sparse_stationary_distribution
 
         return sparse_stationary_distribution(A)
-    if _comes_from(A, "sympy"):
+    if comes_from(A, "sympy"):
         from theory.symbolic import stationary_distribution_symbolic
 
         return stationary_distribution_symbolic(A)
+    if isinstance(A, Tensor) and A.layout != torch.strided:
+        from theory.stationary.sparse.gradient import stationary_of_sparse_tensor
+
+        return stationary_of_sparse_tensor(A)
     M = as_real_tensor(A)
     if M.ndim < 2 or M.shape[-1] != M.shape[-2] or M.shape[-1] == 0:
         raise GeneratorError(f"A must be square, [..., n, n] with n >= 1; got shape {tuple(M.shape)}")
@@ -202,7 +209,3 @@ def _not_unique(A: np.ndarray, element: Sequence[Any]) -> NotUniqueError:
 def _flat(A: Tensor) -> np.ndarray:
     n = A.shape[-1]
     return A.detach().reshape(-1, n, n).contiguous().cpu().numpy()
-
-
-def _comes_from(A: Any, package: str) -> bool:
-    return any((base.__module__ + ".").startswith(package + ".") for base in type(A).__mro__)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from theory.fast_slow import FastSlowSystem
-from theory.generators.checks import from_rates
+from theory.generators.doors import from_rates
 
 _COPIES = 16
 _OFF = 4.0

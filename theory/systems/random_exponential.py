@@ -18,7 +18,7 @@ from torch import Tensor
 
 from theory.arguments import check_integer
 from theory.fast_slow import FastSlowSystem
-from theory.generators.checks import from_rates
+from theory.generators.doors import from_rates
 
 
 def system(*, n_states: Any = 6, n_slow: Any = 3, seed: Any = 0) -> FastSlowSystem:

@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -21,8 +20,7 @@ from theory.errors import NotUniqueError, NumericalError
 from theory.generators.sparse import checked_rates
 
 _UNDERFLOW = 1e-300  # 10²³ times the smallest float64: a sum of 10⁹ lost terms is below 1e-13 of it
-_NEGLIGIBLE, _OPEN = 1e-290, 1e-6
-_DENSE = 1000  # up to here the dense elimination with exponents of its own takes over, in seconds
+_NEGLIGIBLE, _OPEN = 1e-304, 1e-6
 _BALANCE = 1e-12  # in one state, of the flow through it
 _SHOWN = 5
 
@@ -30,12 +28,12 @@ _SHOWN = 5
 def sparse_stationary_distribution(A: Any) -> np.ndarray:
     """p_st[n] of the scipy.sparse generator A[n, n] (any format), in A's dtype (float64 for integers).
 
-    Entries >= 1e-290 are right to about 1e-13 of themselves, smaller ones to 1e-300; transient states get exact zeros.
-    float32 input is computed in float64 and rounded at the end. A is not changed.
+    Entries >= 1e-300 are right to about 1e-13 of themselves, smaller ones to 1e-304; transient states get exact zeros.
+    A graph without small separators is iterated instead, where that proves each entry to 1e-8 of itself (it is mostly
+    right to 1e-14). float32 input is computed in float64 and rounded at the end. A is not changed.
 
     Raises `GeneratorError` where A is no generator, `NotUniqueError` with the recurrent classes where there are
-    several, and `NumericalError` where rates span more than float64 can carry (seen at rates of 1e±150 and beyond) or
-    the elimination would not fit into memory.
+    several, and `NumericalError`, before the work, where the elimination would not fit into memory.
     """
     from scipy.sparse.csgraph import connected_components
 
@@ -62,52 +60,44 @@ def _irreducible(rates: Any, exit_rate: np.ndarray, names: np.ndarray) -> np.nda
         return np.ones(1)
     rates.sort_indices()
     balanced = balance_on_tree(rates)
-    p = _by_elimination(rates, exit_rate, names) if balanced is None else _normalised(*balanced)
+    p = _by_elimination(rates, exit_rate) if balanced is None else _normalised(*balanced)
     _check_balance(rates, exit_rate, p, names)
     return p
 
 
-def _by_elimination(rates: Any, exit_rate: np.ndarray, names: np.ndarray) -> np.ndarray:
-    from theory.stationary.sparse.elimination_tree import plan_fronts
+def _by_elimination(rates: Any, exit_rate: np.ndarray) -> np.ndarray:
+    from theory.stationary.sparse.extended_fronts import Numbers, eliminate_extended, visits
+    from theory.stationary.sparse.iteration import iterate
     from theory.stationary.sparse.multifrontal import eliminate
-    from theory.stationary.sparse.nested_dissection import adjacency, nested_dissection
+    from theory.stationary.sparse.planning import Plan
 
     jump_chain = rates.copy()  # columns that sum to one: rates of 1e150 and 1e-150 meet on equal terms
     jump_chain.data /= np.repeat(exit_rate, np.diff(rates.indptr))
     by_row = jump_chain.tocsr()
-    indptr, indices = adjacency(rates.indptr, rates.indices, by_row.indptr, by_row.indices)
-    plan = plan_fronts(indptr, indices, nested_dissection(indptr, indices))
-    _check_memory(8 * (plan.stack + plan.entries), plan.largest)
-    x, s = eliminate(jump_chain, by_row, plan)
+    plan = Plan(jump_chain, by_row)
+    if plan.is_slow:
+        found = iterate(by_row)
+        if found is not None:
+            return _divided(Numbers.of(found[0]), exit_rate)
+    fronts = plan.fronts()
+    x, s = eliminate(jump_chain, by_row, fronts)
     x /= x.max()
-    s[plan.order[-1]] = 1.0
+    s[fronts.order[-1]] = 1.0
     # What underflow takes is below 2^-1074, and it changes p_k by its share of s_k x_k, the flow through k when it is
     # eliminated. A smaller flow is no harm where p_k is as good as 0 and the way out of k is open.
-    ceiling = _divided(np.maximum(x, _UNDERFLOW), exit_rate)
+    ceiling = _divided(Numbers.of(np.maximum(x, _UNDERFLOW)), exit_rate)
     lost = (s * x < _UNDERFLOW) & ((ceiling >= _NEGLIGIBLE) | (s < _OPEN))
     if not lost.any():
-        return _divided(x, exit_rate)
-    if len(x) <= _DENSE:
-        return _with_exponents(rates.toarray())
-    k = int(np.argmax(lost))
-    raise NumericalError(
-        f"the rates around state {names[k]} span more than float64 can carry: when it is eliminated, {s[k]:.3g} of its "
-        f"jumps lead on, and it has {x[k]:.3g} of the most frequent state's visits. Lump or leave out states that "
-        "are all but cut off"
-    )
+        return _divided(Numbers.of(x), exit_rate)
+    factors = eliminate_extended(jump_chain, by_row, fronts, keep=False)
+    nothing = Numbers.of(np.zeros((len(x), 1)))
+    mantissa, exponent = visits(factors, nothing, 1.0)
+    return _divided(Numbers(mantissa[:, 0], exponent[:, 0]), exit_rate)
 
 
-def _with_exponents(rates: np.ndarray) -> np.ndarray:
-    from theory.stationary.dense.extended import solve_extended
-
-    p = np.empty(len(rates))
-    solve_extended(rates, p, np.empty(len(rates), np.int64))
-    return p
-
-
-def _divided(x: np.ndarray, exit_rate: np.ndarray) -> np.ndarray:
-    (above, up), (below, down) = np.frexp(x), np.frexp(exit_rate)
-    return _normalised(above / below, up.astype(np.int64) - down)
+def _divided(x: Any, exit_rate: np.ndarray) -> np.ndarray:
+    below, down = np.frexp(exit_rate)
+    return _normalised(x.mantissa / below, x.exponent - down)
 
 
 def _normalised(mantissa: np.ndarray, exponent: np.ndarray) -> np.ndarray:
@@ -131,15 +121,6 @@ def _check_balance(rates: Any, exit_rate: np.ndarray, p: np.ndarray, names: np.n
         )
 
 
-def _check_memory(needed: int, largest: int) -> None:
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > 0.8 * available:
-        raise NumericalError(
-            f"the elimination needs {needed / 2**30:.1f} GB of {available / 2**30:.1f} GB: the chain has no small "
-            f"separators (the largest front has {largest} states). Lump states, or simulate the chain"
-        )
-
-
 def _not_unique(label: np.ndarray, closed: np.ndarray) -> NotUniqueError:
     order = np.argsort(label, kind="stable")
     groups = np.split(order, np.cumsum(np.bincount(label))[:-1])
@@ -151,6 +132,6 @@ def _not_unique(label: np.ndarray, closed: np.ndarray) -> NotUniqueError:
     more = f" and {len(classes) - _SHOWN} more" if len(classes) > _SHOWN else ""
     return NotUniqueError(
         f"A has {len(classes)} recurrent classes, hence no unique stationary distribution: {shown}{more}. "
-        "Restrict A to one of them",
+        "theory.stationary_distributions(A) gives each one's, with the probability of ending there",
         classes,
     )

@@ -60,6 +60,39 @@ def plan_fronts(indptr: np.ndarray, indices: np.ndarray, order: np.ndarray) -> F
     return Fronts(order, position, first, start, states, up, *_storage(first, start, up))
 
 
+def fill(indptr: np.ndarray, indices: np.ndarray, order: np.ndarray, limit: int) -> tuple[int, float, int]:
+    """(entries of all rows, operations, largest row) of an elimination in `order`; lower bounds if entries > limit."""
+    position = _inverse(order)
+    parent = _tree(indptr, indices, order, position)
+    return _fill(indptr, indices, order, position, parent, limit)
+
+
+@compiled
+@no_type_check
+def _fill(indptr, indices, order, position, parent, limit):
+    """As `_later_neighbours`, stopping early."""
+    n = len(order)
+    mark = np.full(n, -1, np.int32)
+    count = np.zeros(n, np.int64)
+    entries = 0
+    for k in range(n):
+        mark[k] = k
+        v = order[k]
+        for e in range(indptr[v], indptr[v + 1]):
+            i = position[indices[e]]
+            while i < k and mark[i] != k:
+                mark[i] = k
+                count[i] += 1
+                entries += 1
+                i = parent[i]
+        if entries > limit:
+            break
+    operations = 0.0
+    for k in range(n):
+        operations += float(count[k]) * count[k]
+    return entries, operations, np.max(count)
+
+
 def _inverse(order: np.ndarray) -> np.ndarray:
     position = np.empty_like(order)
     position[order] = np.arange(len(order), dtype=order.dtype)

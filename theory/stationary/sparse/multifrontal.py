@@ -16,7 +16,7 @@ Large fronts go by panels of pivots, so that nearly all work is matrix products,
 
 from __future__ import annotations
 
-from typing import Any, no_type_check
+from typing import Any, NamedTuple, no_type_check
 
 import numpy as np
 
@@ -26,6 +26,34 @@ from theory.stationary.sparse.elimination_tree import Fronts
 PANEL, TILE = 32, 128  # a panel of U over one tile is 32 kB, a first-level cache
 DIRECT = 40  # a front of so few states is eliminated state by state
 HUGE = 2.0**300
+TINY, LOW = 2.0**-960, 2.0**-300  # products below TINY, or exit rates below LOW, may hide what was lost
+
+
+class Factors(NamedTuple):
+    """What elimination leaves: exit rates s[n] in the order of the plan, rows U, and shares L.
+
+    Row k of U holds A_kj, and column k of L holds A_ik / s_k, over the states behind k in k's front. `lost` says that a
+    product of them may have left the range of float64.
+    """
+
+    plan: Fronts
+    s: np.ndarray
+    U: np.ndarray
+    L: np.ndarray
+    lost: bool
+
+
+def factorise(columns: Any, rows: Any, plan: Fronts) -> Factors:
+    """Eliminates all but the last state of the plan and keeps both factors; arguments as `eliminate`."""
+    s = np.zeros(len(plan.order))
+    U, L, lost = _eliminate(
+        (columns.indptr, columns.indices, columns.data),
+        (rows.indptr, rows.indices, rows.data),
+        tuple(plan),
+        s,
+        True,
+    )
+    return Factors(plan, s, U, L, bool(lost) or bool((s[:-1] < LOW).any()))
 
 
 def eliminate(columns: Any, rows: Any, plan: Fronts) -> tuple[np.ndarray, np.ndarray]:
@@ -35,11 +63,12 @@ def eliminate(columns: Any, rows: Any, plan: Fronts) -> tuple[np.ndarray, np.nda
     s_k is the rate out of k when it is eliminated, 0 for the last state. A rate lost to underflow shows in s_k x_k.
     """
     exit_rate = np.zeros(len(plan.order))
-    U = _eliminate(
+    U, _, _ = _eliminate(
         (columns.indptr, columns.indices, columns.data),
         (rows.indptr, rows.indices, rows.data),
         tuple(plan),
         exit_rate,
+        False,
     )
     in_order = _back_substitute(plan.first, plan.start, plan.states, exit_rate, U)
     x, s = np.empty_like(in_order), np.empty_like(exit_rate)
@@ -49,12 +78,17 @@ def eliminate(columns: Any, rows: Any, plan: Fronts) -> tuple[np.ndarray, np.nda
 
 @fused
 @no_type_check
-def _eliminate(columns, rows, plan, exit_rate):
-    """The rates into each state from the later ones, U, front by front; fills exit_rate[k] = s_k."""
+def _eliminate(columns, rows, plan, exit_rate, keep):
+    """The rates into each state from the later ones, U, and if kept the shares that leave it, L, front by front.
+
+    Fills exit_rate[k] = s_k. The third result says whether a product of kept factors may have underflowed.
+    """
     order, position, first, start, states, parent, stack_size, largest, entries = plan
     fronts, n = len(parent), len(order)
     stack = np.empty(stack_size)
     U = np.empty(entries)
+    L = np.empty(entries if keep else 0)
+    lost = False
     panel = np.empty((largest, PANEL))
     tile = np.empty((PANEL, TILE))
     local = np.empty(n, np.int32)
@@ -78,7 +112,9 @@ def _eliminate(columns, rows, plan, exit_rate):
         if m <= DIRECT or pivots < 4:
             _state_by_state(F, pivots, exit_rate[first[s] : first[s + 1]])
         else:
-            _by_panels(F, pivots, exit_rate[first[s] : first[s + 1]], panel, tile)
+            _by_panels(F, pivots, exit_rate[first[s] : first[s + 1]], panel, tile, keep)
+        if keep:
+            lost |= _keep_shares(F, pivots, L, head)
         for a in range(pivots):
             for b in range(a + 1, m):
                 U[head] = F[a, b]
@@ -92,7 +128,7 @@ def _eliminate(columns, rows, plan, exit_rate):
         if parent[s] != -1:
             sibling[s] = child[parent[s]]
             child[parent[s]] = s
-    return U
+    return U, L, lost
 
 
 @fused
@@ -137,12 +173,32 @@ def _state_by_state(F, pivots, exit_rate):
                 share = F[i, k] / s
                 for j in range(k + 1, m):
                     F[i, j] += share * F[k, j]
+                F[i, k] = share
 
 
 @fused
 @no_type_check
-def _by_panels(F, pivots, exit_rate, L, tile):
-    """L[i, k - k0] becomes A_ik / s_k, the share of k's jumps that go to i."""
+def _keep_shares(F, pivots, L, head):
+    """Copies columns of shares out of F; True where the smallest share times the smallest rate is below TINY."""
+    m, lost = len(F), False
+    for a in range(pivots):
+        low, low_rate = 1.0, 1.0
+        for b in range(a + 1, m):
+            share, rate = F[b, a], F[a, b]
+            L[head] = share
+            head += 1
+            if 0.0 < share < low:
+                low = share
+            if 0.0 < rate < low_rate:
+                low_rate = rate
+        lost |= low * low_rate < TINY
+    return lost
+
+
+@fused
+@no_type_check
+def _by_panels(F, pivots, exit_rate, L, tile, keep):
+    """L[i, k - k0] becomes A_ik / s_k, the share of k's jumps that go to i; put back into column k if it is kept."""
     m = len(F)
     for k0 in range(0, pivots, PANEL):
         k1 = min(k0 + PANEL, pivots)
@@ -169,6 +225,10 @@ def _by_panels(F, pivots, exit_rate, L, tile):
         for k in range(b):
             for j in range(k + 1, b):
                 F[k0 + k, k0 + j] = L[k0 + k, j]
+        if keep:
+            for i in range(k0 + 1, m):
+                for k in range(min(b, i - k0)):
+                    F[i, k0 + k] = L[i, k]
         _add_product(F, k0, k1, L, width, tile)
 
 
