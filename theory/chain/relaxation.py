@@ -100,8 +100,16 @@ def relaxation_times(A: Any, k: Integer) -> Tensor:
     decay = (-_eigenvalues(A).real).sort(-1).values[..., 1:]
     slow = _from_inverse(A).sort(-1, descending=True).values
     rate = A.detach().diagonal(dim1=-2, dim2=-1).abs().amax(-1, keepdim=True)
-    from_inverse = slow**2 * rate > slow[..., :1].detach()
-    return torch.where(from_inverse, slow, 1.0 / torch.where(from_inverse, torch.ones_like(decay), decay))[..., :k]
+    noise = 64 * n * torch.finfo(A.dtype).eps
+    # the relative error of a rate d is η rate/d from A, and η d/(slowest rate) from the inverse
+    seen = decay.detach()
+    direct = (seen > noise * rate) & (seen.square() * slow[..., :1].detach() > rate)
+    if bool(plain(~direct & (slow <= noise * slow[..., :1]))[..., :k].any()):
+        raise NumericalError(
+            f"modes among the {k} slowest differ by more than rounding can tell apart: ask for fewer, the slowest is "
+            "sure at k=1; or lump the states that the slowest mode parts, theory.lump(A, partition)"
+        )
+    return torch.where(direct, 1.0 / torch.where(direct, decay, torch.ones_like(decay)), slow)[..., :k]
 
 
 def _eigenvalues(A: Tensor) -> Tensor:

@@ -83,9 +83,10 @@ def sparse_certificate(A: Any, q: Any) -> Tensor:
     free = np.ones(n, bool)
     free[int(np.argmax(vector))] = False
     if n == 1:
-        return torch.tensor(min(trivial, mass_error))
+        return torch.tensor(min(trivial, mass_error), dtype=torch.float64)
     if not reaching(found.rates.tocsr(), np.flatnonzero(~free).tolist()).all():
-        return torch.tensor(trivial)  # the likeliest state of q is not reached from everywhere: q may be anything
+        # the likeliest state of q is not reached from everywhere: q may be anything
+        return torch.tensor(trivial, dtype=torch.float64)
     chain, states = stopped(found, free)
     d = found.rates @ vector - found.exit_rate * vector
     terms = np.diff(found.rates.tocsr().indptr) + np.diff(found.rates.indptr) + 2
@@ -96,7 +97,7 @@ def sparse_certificate(A: Any, q: Any) -> Tensor:
     slack = x[:, 2].sum() + 16 * n * unit * x.sum()  # entrywise error of the elimination
     bound = 0.5 * (np.abs(moved).sum() + abs(moved.sum())) + slack + 0.5 * (mass_error + n * unit * size)
     bound *= 1 + 1e-12
-    return torch.tensor(min(float(bound), trivial) if np.isfinite(bound) else trivial)
+    return torch.tensor(min(float(bound), trivial) if np.isfinite(bound) else trivial, dtype=torch.float64)
 
 
 def sparse_relaxation_times(A: Any, k: int) -> Tensor:
