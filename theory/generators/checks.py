@@ -96,7 +96,8 @@ def _refuse_what_numpy_misreads(A: Any, name: str) -> None:
         raise GeneratorError(
             f"{name} has a masked entry at {list(i)}, which is no number: pass {name}.filled(0) if it means no jump"
         )
-    index, columns = getattr(A, "index", None), getattr(A, "columns", None)
+    index: Any = getattr(A, "index", None)
+    columns: Any = getattr(A, "columns", None)
     labelled = columns is not None and index is not None and not callable(index) and len(index) == len(columns)
     if labelled and list(index) != list(columns):
         raise GeneratorError(

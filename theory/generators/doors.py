@@ -24,7 +24,7 @@ from theory.generators.checks import (
     raise_first,
     require_square,
 )
-from theory.generators.recognition import advice
+from theory.generators.recognition import NOT_BELOW, advice, missed_sum, other_convention
 from theory.transforms import plain
 
 
@@ -160,24 +160,6 @@ def from_counts(C: Any, convention: str = "row", drop_unvisited: bool = False) -
         return A
     states = np.arange(A.shape[-1]) if kept is None else kept
     return A, (states if labels is None else labels[states])
-
-
-NOT_BELOW = "it must be finite and >= 0: where rounding left it below, set it to 0 and the line's sum to one again"
-
-
-def missed_sum(line: str, k: int, where: str, total: float) -> str:
-    """Says that a line of P misses one, and what makes it right."""
-    axis = 1 if line == "row" else 0
-    return (
-        f"{line} {k} of P{where} sums to {total:.9g}, not to one: where it was rounded, divide by the sums, "
-        f"P / P.sum({'axis=' if not where else ''}{axis if not where else axis - 2}, keepdims=True)"
-    )
-
-
-def other_convention(fits: bool, by_row: bool) -> str:
-    """What else it may be, if its other lines sum to one."""
-    other = "column" if by_row else "row"
-    return f'; its {other}s do sum to one, so pass convention="{other}" if that is meant' if fits else ""
 
 
 def _completed(R: Tensor, name: str, what: str) -> Tensor:

@@ -59,7 +59,7 @@ def from_row_convention_symbolic(Q: Any) -> Any:
     bad = [i for i in range(Q.rows) if not vanishes(sum(Q[i, :]))]
     negative = any(i != j and Q[i, j].is_negative for i in range(Q.rows) for j in range(Q.rows))
     if bad or negative:
-        fault = f"row {bad[0]} sums to {sympy.simplify(sum(Q[bad[0], :]))}" if bad else "a rate is negative"
+        fault = f"row {bad[0]} sums to {sympy.simplify(_total(Q[bad[0], :]))}" if bad else "a rate is negative"
         raise GeneratorError(f"Q is no rate matrix whose rows sum to zero: {fault}; {advice(_look(Q), 'Q')}")
     return Q.T
 
@@ -74,6 +74,10 @@ def from_transition_matrix_symbolic(P: Any, *, by_row: bool) -> Any:
             line = "row" if by_row else "column"
             raise GeneratorError(f"{line} {j} of P sums to {sympy.simplify(total)}, not to one: correct its entries")
     return from_rates_symbolic(columns)
+
+
+def _total(line: Any) -> Any:
+    return sum(line)
 
 
 def _require_exact_square(M: Any, name: str) -> None:

@@ -13,6 +13,9 @@ from typing import NamedTuple
 ROUNDED = 1e-3  # how far a printed or single-precision probability may leave a sum of one and still be recognised
 
 
+NOT_BELOW = "it must be finite and >= 0: where rounding left it below, set it to 0 and the line's sum to one again"
+
+
 class Look(NamedTuple):
     """Signs and sums of one square matrix M: what is >= 0 or <= 0 off the diagonal, and what lines sum to."""
 
@@ -66,3 +69,18 @@ def _of_probabilities(look: Look, name: str) -> str:
         f"its {which}s sum to one, so it is a transition matrix: pass "
         f'theory.from_transition_matrix({name}, convention="{which}")'
     )
+
+
+def missed_sum(line: str, k: int, where: str, total: float) -> str:
+    """Says that a line of P misses one, and what makes it right."""
+    axis = 1 if line == "row" else 0
+    return (
+        f"{line} {k} of P{where} sums to {total:.9g}, not to one: where it was rounded, divide by the sums, "
+        f"P / P.sum({'axis=' if not where else ''}{axis if not where else axis - 2}, keepdims=True)"
+    )
+
+
+def other_convention(fits: bool, by_row: bool) -> str:
+    """What else it may be, if its other lines sum to one."""
+    other = "column" if by_row else "row"
+    return f'; its {other}s do sum to one, so pass convention="{other}" if that is meant' if fits else ""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from theory.errors import GeneratorError
-from theory.generators.recognition import ROUNDED, Look, advice
+from theory.generators.recognition import NOT_BELOW, ROUNDED, Look, advice, missed_sum, other_convention
 
 
 class SparseRates(NamedTuple):
@@ -81,8 +81,6 @@ def transposed(Q: Any) -> Any:
 
 def require_unit_sums(P: Any, by_row: bool) -> None:
     """Raise `GeneratorError` unless P >= 0 and its rows (or columns) sum to one within 8 c η, c entries in the line."""
-    from theory.generators.doors import NOT_BELOW, missed_sum, other_convention
-
     entries = _entries(P, "P")
     below = entries.value < 0
     if below.any():
@@ -192,12 +190,14 @@ def _look(entries: _Entries) -> Look:
         zero.append(bool((np.abs(sums) <= tolerance).all()))
         one.append(bool((np.abs(sums - 1) <= ROUNDED).all()))
     return Look(
-        bool((off >= 0).all()),
-        bool((off <= 0).all()),
-        bool((entries.value[entries.row == entries.column] >= 0).all()),
-        *zero,
-        *one,
-        bool((entries.value == np.round(entries.value)).all()),
+        positive=bool((off >= 0).all()),
+        negative=bool((off <= 0).all()),
+        diagonal_positive=bool((entries.value[entries.row == entries.column] >= 0).all()),
+        rows_zero=zero[0],
+        columns_zero=zero[1],
+        rows_one=one[0],
+        columns_one=one[1],
+        whole=bool((entries.value == np.round(entries.value)).all()),
     )
 
 

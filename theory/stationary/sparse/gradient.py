@@ -45,7 +45,7 @@ class _Stationary(torch.autograd.Function):
         ctx.n = n
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @torch.autograd.function.once_differentiable  # pyright: ignore[reportIncompatibleMethodOverride]
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, None, None]:
         values, indices, p = ctx.saved_tensors
         response = Response(_matrix(values, indices, ctx.n), p.numpy())
