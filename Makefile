@@ -5,13 +5,14 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 SETUP := pyproject.toml constraints.txt Makefile
 
-.PHONY: gap report test coverage notebooks lint clean help
+.PHONY: gap report test test-portable coverage notebooks lint clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make gap    set up once, then measure the gap between the learned phi_theta and p_st"
 	@echo "make report set up once, then measure every claim and its mutant (minutes) and write the report"
 	@echo "make test   set up once, then run the test suite"
+	@echo "make test-portable  the numerical tests on seven emulated processors, or on those of COMBINATIONS=\"plain avx2\""
 	@echo "make coverage  set up once, then run the test suite and print which branches of theory and verify it leaves out"
 	@echo "make notebooks  set up once, then run the five notebooks and keep what they show"
 	@echo "make lint   ruff, formatter and type checker"
@@ -43,6 +44,9 @@ report: .venv/.run-installed
 
 test: .venv/.dev-installed
 	$(PY) -m pytest -n 2 -m "not slow"
+
+test-portable: .venv/.dev-installed
+	$(PY) tests/portable.py $(COMBINATIONS) --out out/portable.json
 
 coverage: .venv/.dev-installed
 	@mkdir -p out/coverage

@@ -9,7 +9,8 @@ install_import_hook(["theory", "network", "verify"], "beartype.beartype")
 import torch  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
 
-torch.set_num_threads(1)  # the suite runs one process per core
+# The suite runs one process per core; tests/portable.py also asks for two threads.
+torch.set_num_threads(int(os.environ.get("TEST_THREADS", "1")))
 
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
