@@ -60,44 +60,44 @@ def main() -> int:
     from network.config import FastSlowConfig
     from network.corpus import open_corpus
     from network.training_config import TrainConfig
-    from verify.cells import CellResult, run_cells
     from verify.command_line import strict_json
     from verify.statistics.provenance import provenance
-    from verify.trained.cell import training_cell
+    from verify.trained.study import Study
 
     texts = open_corpus(["shakespeare"])
     model = FastSlowConfig(arm="dense", block_size=options.block_size, n_layer=options.n_layer)
     shape: dict[str, Any] = {"tokens": options.tokens, "batch_size": options.batch_size}
     shape |= {"evaluations": 5, "eval_tokens": 32_768}
-    cells = [
-        training_cell(
-            model,
-            TrainConfig(learning_rate=rate, seed=seed, **shape),
-            corpus=texts.paths,
-            sha256=texts.sha256,
-            device=options.device,
-        )
-        for seed in options.seeds  # seeds outside, so that an early stop leaves whole grids
-        for rate in options.rates
-    ]
+    trainings = {rate: TrainConfig(learning_rate=rate, **shape) for rate in options.rates}
+    study = Study(
+        dict.fromkeys(options.rates, model),
+        TrainConfig(**shape),
+        options.seeds,
+        texts=texts,
+        device=options.device,
+        trainings=trainings,
+    )
     fixed = {k: v for k, v in TrainConfig(**shape).to_dict().items() if k not in ("learning_rate", "seed")}
     setting = {"corpus": list(texts.paths), "model": model.to_dict(), "training": fixed}
     made_with = provenance(seed=options.seeds[0], device=options.device)
     rows: list[dict[str, Any]] = []
 
-    def keep(ended: CellResult) -> None:
-        if ended.failed:
-            print(f"failed: {ended.cell.label}: {ended.error}", file=sys.stderr)
-            return
-        training = ended.cell.configuration["training"]
-        loss = ended.result["validation_loss"]
-        rows.append({"learning_rate": training["learning_rate"], "seed": training["seed"], "validation_loss": loss})
-        best = min(summary(rows), key=lambda row: row["mean"])
-        record = {"setting": setting, "rows": summary(rows), "best": best, "cells": rows, "provenance": made_with}
-        write_atomic(options.out, (strict_json(record) + "\n").encode())
+    def keep() -> None:
+        found = [(seed, rate, study.losses(rate).get(seed)) for seed in options.seeds for rate in options.rates]
+        rows[:] = [
+            {"learning_rate": rate, "seed": seed, "validation_loss": loss}
+            for seed, rate, loss in found
+            if loss is not None
+        ]
+        if rows:
+            best = min(summary(rows), key=lambda row: row["mean"])
+            record = {"setting": setting, "rows": summary(rows), "best": best, "cells": rows, "provenance": made_with}
+            write_atomic(options.out, (strict_json(record) + "\n").encode())
 
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    run_cells(cells, folder=options.cells, jobs=options.jobs, fresh=options.fresh, progress=True, finished=keep)
+    study.run(folder=options.cells, jobs=options.jobs, fresh=options.fresh, progress=True, finished=keep)
+    for one in study.failed:
+        print(f"failed: {one.cell.label}: {one.error}", file=sys.stderr)
     if not rows:
         return 1
     for row in summary(rows):

@@ -50,10 +50,10 @@ def main() -> int:
     from verify.command_line import check_device, strict_json
     from verify.plotting import save_figure
     from verify.statistics.provenance import provenance
-    from verify.trained.cell import training_cell
     from verify.trained.pareto import pareto, table
     from verify.trained.pareto_figure import pareto_figure
     from verify.trained.step_time import ratio, seconds_of, step_time_cell
+    from verify.trained.study import Study
 
     check_device(options.device)
     sweep = RESULTS / "learning_rate_1024.json"
@@ -76,16 +76,12 @@ def main() -> int:
         eval_tokens=options.eval_tokens,
     )
     texts = open_corpus(["shakespeare"])
-    cells = {
-        (model, seed): training_cell(
-            model, replace(training, seed=seed), corpus=texts.paths, sha256=texts.sha256, device=options.device
-        )
-        for seed in range(options.seeds)  # outermost: an early end leaves whole pairs
-        for model in models
-    }
+    study = Study(
+        {model: model for model in models}, training, range(options.seeds), texts=texts, device=options.device
+    )
     made_with = provenance(seed=0, device=options.device)
     how: dict[str, Any] = {"folder": options.cells, "scheduler": options.scheduler}
-    ended = {one.cell.key: one for one in run_cells(list(cells.values()), jobs=options.jobs, progress=True, **how)}
+    study.run(jobs=options.jobs, progress=True, **how)
     timing = step_time_cell(
         models,
         batch=options.batch_size,
@@ -96,16 +92,16 @@ def main() -> int:
         compile=training.compile,
     )
     timed = run_cells([timing], jobs=1, **how)[0]
-    failed = [one for one in (*ended.values(), timed) if one.failed]
+    failed = [one for one in (*study.failed, timed) if one.failed]
     for one in failed:
         print(f"failed: {one.cell.label}: {one.error}", file=sys.stderr)
     if failed:
         return 1
 
-    losses = {m: {s: ended[cells[m, s].key].result["validation_loss"] for s in range(options.seeds)} for m in models}
+    losses = {model: study.losses(model) for model in models}
     seconds = {model: seconds_of(timed.result, model) for model in models}
     times = {model: ratio(seconds[model] or [], seconds[baseline] or []) for model in models}
-    parameters = {model: ended[cells[model, 0].key].result["parameters"] for model in models}
+    parameters = {model: (study.result(model, 0) or {})["parameters"] for model in models}
     points = pareto(losses, parameters, times, baseline)
     record = {
         "points": [point.to_dict() for point in points],

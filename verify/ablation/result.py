@@ -21,29 +21,10 @@ from typing import Any
 from verify.command_line import strict_json
 from verify.corpus.answer import share
 from verify.statistics.paired import LEVEL, paired_difference, t_interval
+from verify.trained.result import TrainedCell
 from verify.trained.step_time import Ratio
 
 CONTROLS = ("local", "blind")  # what coupled is held against beside the baseline
-
-
-@dataclass(frozen=True)
-class TrainedCell:
-    """One trained model: losses on the validation split in nats per token, and what its gate is.
-
-    closed_gate_loss: with the gate shut after training. gate: mean |α|. feedback_ratio: what the slow path adds, over
-    the stream that it is added to. path: the same figures along training, each with its `tokens`.
-    """
-
-    period: int
-    arm: str
-    seed: int
-    validation_loss: float
-    closed_gate_loss: float | None
-    gate: float | None
-    feedback_ratio: float | None
-    path: tuple[dict[str, Any], ...]
-    parameters: int
-    seconds: float
 
 
 @dataclass(frozen=True)

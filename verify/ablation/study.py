@@ -53,8 +53,9 @@ def measure(
     from verify.corpus.answer import exact_losses
     from verify.statistics.paired import paired_difference
     from verify.statistics.provenance import provenance
-    from verify.trained.cell import training_cell
+    from verify.trained.result import TrainedCell
     from verify.trained.step_time import seconds_of, step_time_cell
+    from verify.trained.study import Study
 
     for name, values in (("arms", arms), ("seeds", seeds), ("periods", periods)):
         if not values or len(set(values)) != len(values):
@@ -67,14 +68,7 @@ def measure(
         reach = () if model.attention_window is None else (model.n_layer * (model.attention_window - 1) + 1,)
         answer = exact_losses(source, block_size=model.block_size, reach=reach)
     models = {(period, arm): replace(model, arm=arm, period=period) for period in periods for arm in arms}
-    cells = {
-        (period, arm, seed): training_cell(
-            models[period, arm], replace(training, seed=seed), corpus=texts.paths, sha256=texts.sha256, device=device
-        )
-        for seed in seeds  # outermost: an early end leaves whole pairs
-        for period in periods
-        for arm in arms
-    }
+    study = Study(models, training, seeds, texts=texts, device=device)
     made_with = provenance(seed=seeds[0], device=device)
     timing = step_time_cell(
         list(models.values()),
@@ -95,54 +89,36 @@ def measure(
         "periods": list(periods),
         "rounds": rounds,
     }
-    ended: dict[str, CellResult] = {}
+    timed: list[CellResult] = []
 
     def gathered() -> Ablation:
-        timed = ended[timing.key].result if timing.key in ended else None
-        times = {key: seconds_of(timed, m) for key, m in models.items()} if timed else {}
+        seconds = timed[0].result if timed else None
+        times = {key: seconds_of(seconds, m) for key, m in models.items()} if seconds else {}
+        trained = [
+            TrainedCell.of(result, period)
+            for period, arm in models
+            for seed in seeds
+            if (result := study.result((period, arm), seed)) is not None
+        ]
         return Ablation(
             baseline=arms[0],
-            cells=_trained(cells, ended, periods, arms, seeds),
+            cells=tuple(trained),
             margin=margin,
             settings=settings,
             provenance=made_with,
             times={key: seconds for key, seconds in times.items() if seconds},
-            unfinished=tuple(dict.fromkeys(cell.label for cell in cells.values() if cell.key not in ended)),
+            unfinished=study.unfinished,
             answer=answer,
-            failed=tuple(f"{one.cell.label}: {one.error}" for one in ended.values() if one.failed),
+            failed=tuple(f"{one.cell.label}: {one.error}" for one in (*study.failed, *(t for t in timed if t.failed))),
         )
 
-    def keep(result: CellResult) -> None:
-        ended[result.cell.key] = result
+    def tell() -> None:
         if finished is not None:
             finished(gathered())
 
-    how: dict[str, Any] = {"folder": folder, "scheduler": scheduler, "fresh": fresh, "finished": keep}
-    run_cells(list(cells.values()), jobs=jobs, progress=progress, **how)
+    how: dict[str, Any] = {"folder": folder, "scheduler": scheduler, "fresh": fresh}
+    study.run(jobs=jobs, progress=progress, finished=tell, **how)
     if rounds:
-        run_cells([timing], jobs=1, **how)
+        timed += run_cells([timing], jobs=1, **how)
+        tell()
     return gathered()
-
-
-def _trained(
-    cells: dict[tuple[int, str, int], Any],
-    ended: dict[str, CellResult],
-    periods: Sequence[int],
-    arms: Sequence[str],
-    seeds: Sequence[int],
-) -> tuple[Any, ...]:
-    from verify.ablation.result import TrainedCell
-
-    found = []
-    for period in periods:
-        for arm in arms:
-            for seed in seeds:
-                result = ended.get(cells[period, arm, seed].key)
-                if result is None or result.failed:
-                    continue
-                fields: dict[str, Any] = {
-                    name: result.result[name] for name in TrainedCell.__dataclass_fields__ if name != "period"
-                }
-                fields["path"] = tuple(fields["path"])
-                found.append(TrainedCell(period=period, **fields))
-    return tuple(found)

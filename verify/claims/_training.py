@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from verify.claim import Empirical, Profile
@@ -49,20 +48,11 @@ def _cells(profile: Profile, arms: Sequence[str], training: TrainConfig, corpus:
     """
     from network.config import FastSlowConfig
     from network.corpus import open_corpus
-    from verify.trained.cell import training_cell
+    from verify.trained.study import Study
 
-    sha256 = open_corpus([corpus]).sha256
-    return [
-        training_cell(
-            FastSlowConfig(arm=arm),
-            replace(training, seed=seed),
-            corpus=[corpus],
-            sha256=sha256,
-            device=profile.device,
-        )
-        for seed in profile.seeds
-        for arm in arms
-    ]
+    models = {arm: FastSlowConfig(arm=arm) for arm in arms}
+    study = Study(models, training, profile.seeds, texts=open_corpus([corpus]), device=profile.device)
+    return list(study.cells.values())
 
 
 def paired(trained: Sequence[dict[str, Any]], arm: str, other: str, *, level: float = LEVEL) -> PairedDifference | None:
