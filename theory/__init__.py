@@ -3,6 +3,9 @@
 Column convention: A_ij is the rate j -> i, columns sum to zero, dp/dt = A p.
 """
 
+import importlib
+from types import ModuleType
+
 from theory.chain.absorption import hitting_probabilities
 from theory.chain.attention import AttentionChain, attention_chain
 from theory.chain.classes import StationaryDistributions, stationary_distributions
@@ -36,7 +39,7 @@ from theory.errors import (
     Status,
 )
 from theory.fast_slow import FastSlowSystem
-from theory.flow import ReducedTrajectory, Trajectory, reduced_flow, simulate
+from theory.flow import ReducedTrajectory, Trajectory, list_methods, reduced_flow, simulate
 from theory.generators.checks import check_generator, recurrent_classes
 from theory.generators.doors import from_counts, from_rates, from_row_convention, from_transition_matrix
 from theory.generators.nearest import nearest_generator, nearest_generator_shift
@@ -82,6 +85,7 @@ __all__ = [
     "invariance_residual",
     "is_lumpable",
     "kemeny_constant",
+    "list_methods",
     "list_systems",
     "lump",
     "mean_first_passage_times",
@@ -114,3 +118,14 @@ __all__ = [
     "token_frequency_covariance",
     "total_variation",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    # SymPy takes a second to import: `theory.symbolic` is there when it is asked for.
+    if name == "symbolic":
+        return importlib.import_module("theory.symbolic")
+    raise AttributeError(f"module 'theory' has no attribute {name!r}; `dir(theory)` lists its names")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
