@@ -142,7 +142,7 @@ def main() -> int:
     after = generated(before)
     if after != before:
         README.write_text(after, encoding="utf-8")
-    print("README.md rewritten" if after != before else "README.md is as it should be")  # noqa: T201
+    print("README.md rewritten" if after != before else "README.md is as it should be")
     return 0
 
 
