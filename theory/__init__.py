@@ -29,7 +29,8 @@ from theory.chain.occupation import (
 )
 from theory.chain.relaxation import relaxation_times, spectral_gap
 from theory.chain.sparse_response import rate_gradient
-from theory.clock.blocks import TokenBlocks, predicted_gap, token_clock
+from theory.clock.blocks import TokenBlocks, token_clock
+from theory.clock.settled import predicted_gap
 from theory.errors import (
     FastSlowSystemError,
     GeneratorError,

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from theory import FastSlowSystem, NumericalError, get_system, token_clock
-from theory.clock.blocks import predicted_gap
+from theory import FastSlowSystem, NumericalError, get_system, predicted_gap, token_clock
 
 pytestmark = pytest.mark.numerical
 

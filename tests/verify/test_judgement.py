@@ -9,7 +9,7 @@ import torch
 import theory
 from verify.manifold_gap import measure
 from verify.manifold_gap.error_budget import Row
-from verify.manifold_gap.judgement import judge, slope_and_ratios
+from verify.manifold_gap.judgement import Circumstances, judge, slope_and_ratios
 from verify.observe import clock
 from verify.statistics.verdict import Verdict
 
@@ -30,7 +30,7 @@ def row(period, ratio=1.0, error=0.0, **fields):
 
 def verdict_of(rows, floor=1e-12):
     slope, ratios = slope_and_ratios(rows, floor)
-    return judge(rows, slope, ratios, floor, 1e-15, fixed=False)
+    return judge(rows, slope, ratios, Circumstances(floor, 1e-15))
 
 
 def test_the_prediction_met_to_its_own_accuracy_holds():
@@ -66,7 +66,7 @@ def test_a_slope_beside_one_or_none_that_is_known_is_not_one():
 def test_a_slope_without_a_predicted_gap_has_no_constant_to_compare_with():
     rows = [row(P) for P in PERIODS]
     slope, _ = slope_and_ratios(rows, 1e-12)
-    verdict, reason = judge(rows, slope, None, 1e-12, 1e-15, fixed=False)
+    verdict, reason = judge(rows, slope, None, Circumstances(1e-12, 1e-15))
     assert verdict is Verdict.INCONCLUSIVE and "no constant to compare with" in reason
 
 

@@ -28,13 +28,18 @@ def propagator(A: Float[Tensor, "*b n n"], step: float, *, euler: bool = False) 
     """
     if not euler:
         return transition_matrix(A, torch.tensor(step, dtype=A.dtype, device=A.device))
+    check_euler(A, step)
+    return torch.eye(A.shape[-1], dtype=A.dtype, device=A.device) + step * A
+
+
+def check_euler(A: Float[Tensor, "*b n n"], step: float) -> None:
+    """`ValueError` where h times the largest exit rate is not below 1: no Euler step is a transition matrix there."""
     exit_rate = -A.diagonal(dim1=-2, dim2=-1).amin(-1)
     if bool((step * exit_rate >= 1).any()):
         raise ValueError(
             f"the Euler kernel I + hA needs h × (largest exit rate) < 1; here h = {step:g}, the largest exit rate is "
             f"{float(exit_rate.max()):.6g}: take the exp kernel or a smaller step"
         )
-    return torch.eye(A.shape[-1], dtype=A.dtype, device=A.device) + step * A
 
 
 def block_mean(

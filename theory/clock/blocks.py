@@ -26,12 +26,10 @@ from theory.arguments import (
     check_integer,
     check_positive,
     check_simplex,
-    check_vectors,
 )
-from theory.clock.block_mean import block_mean, inverse_of_one_minus, propagator
+from theory.clock.block_mean import block_mean, propagator
 from theory.errors import NumericalError, Status
 from theory.fast_slow import FastSlowSystem
-from theory.stationary.distribution import stationary_distribution
 
 CHUNK = 2**19  # entries of the matrices K of one chunk of trajectories: 4 MB, so that their powers stay in the cache
 
@@ -122,28 +120,6 @@ def _block(
             f"y = {bad}"
         )
     return mean, x, y + step * slope
-
-
-def predicted_gap(
-    system: FastSlowSystem, y_before: Any, y: Any, *, period: Any, step: Any, euler: bool = False
-) -> Tensor:
-    """The leading term [..., n] of x̄ − p_st(y) in a settled block at y[..., m], the block before being at y_before.
-
-    Raises `ValueError` for bad numbers and shapes, `GeneratorError` naming the y at which A(y) is no generator.
-    """
-    period, _, step = check_clock(period, 1, step)
-    y_before, y = (
-        check_vectors(name, value, system.n_slow, "slow variables of the system")
-        for name, value in (("y_before", y_before), ("y", y))
-    )
-    check_broadcast(y_before=y_before.shape[:-1], y=y.shape[:-1])
-    for at in (y_before, y):
-        system.check_at(at)
-    A = system.A(y)
-    K = propagator(A, step, euler=euler)
-    p = stationary_distribution(A)
-    z = inverse_of_one_minus(A, K, stationary_distribution(system.A(y_before)) - p, p, step, euler=euler)
-    return (K @ z[..., :, None])[..., 0] / period
 
 
 def check_clock(period: Any, n_blocks: Any, step: Any) -> tuple[int, int, float]:

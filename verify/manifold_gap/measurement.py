@@ -40,8 +40,9 @@ class ManifoldGap:
 
     slope, slope_interval, constant_ratio: over the usable rows; None where none is claimed. ratio_interval: range of
     measured over predicted gap in those rows, widened by the floor. floor_tv: gap of the same fit on exact pairs, plus
-    the rounding of a block mean. step_limit: predicted gap over ε φ₁ as the step h is halved. phi_theta: the φ_θ of the
-    largest period.
+    the rounding of a block mean. step_limit: predicted gap over ε φ₁ as the step h is halved; continuous_residual: how
+    far its limit is from ε φ₁, as a vector. box_share: of the system's box that the test points span. phi_theta: the
+    φ_θ of the largest period.
     """
 
     system: str
@@ -58,6 +59,8 @@ class ManifoldGap:
     verdict: Verdict
     reason: str
     step_limit: list[dict[str, float]]
+    continuous_residual: float | None
+    box_share: float | None
     notes: list[str]
     provenance: dict[str, Any]
     interrupted: bool = False
@@ -87,6 +90,8 @@ def measure(
     samples: int | None = None,
     phi_theta: Callable[..., Tensor] | None = None,
     theory_system: FastSlowSystem | None = None,
+    train_pairs: Any = TRAIN_PAIRS,
+    test_points: Any = TEST_POINTS,
     progress: bool = False,
 ) -> ManifoldGap:
     """Measure TV(φ_θ, p_st) over `periods` on `system` (a `FastSlowSystem` or the name of a built-in one).
@@ -96,7 +101,8 @@ def measure(
     seen at each y, for sampled states only (None: the observation's own default). phi_theta: a
     trained φ_θ, y[..., m] -> x[..., n], measured instead of fitting one; if it takes the argument `period` it is called
     as phi_theta(period=P) for the φ_θ of that period. theory_system: the system that p_st, prediction and certificate
-    are computed from, if not the one that makes the data: a wrong theory held against right data.
+    are computed from, if not the one that makes the data: a wrong theory held against right data. train_pairs,
+    test_points: how many trajectories φ_θ is fitted to, and measured at.
 
     Raises `ValueError` for an unknown name, periods below one, a bad step, a seed outside 0 … 2^63 − 1, a device that
     is not there, an option that the observation does not have, or a generator that is none at a visited y. Ctrl-C ends
@@ -107,7 +113,8 @@ def measure(
     from theory.arguments import check_integer, check_positive
     from verify.fits import Fit, get_fit
     from verify.manifold_gap.error_budget import budget
-    from verify.manifold_gap.judgement import judge, slope_and_ratios
+    from verify.manifold_gap.judgement import Circumstances, judge, slope_and_ratios
+    from verify.manifold_gap.step_limit import step_limit
     from verify.observe import get_observer
     from verify.observe.clock import default_step
     from verify.statistics.provenance import provenance
@@ -124,38 +131,43 @@ def measure(
     notes = [] if given == wanted else [f"periods were sorted and made unique: {wanted}"]
     check_options(observe, fit, step, kernel, samples)
     step = default_step(system, kernel) if step is None else check_positive(step, "step")
+    train_pairs = check_integer(train_pairs, "train_pairs", least=2)
+    test_points = check_integer(test_points, "test_points", least=2)
     sampling = {} if samples is None else {"samples": samples}
     collect = partial(get_observer(observe), step=step, kernel=kernel, device=device, **sampling)
     fit = ("multinomial" if observe in SAMPLED else "varpro") if fit is None else fit
     train_fit = partial(get_fit(fit), seed=seed, device=device)
 
-    def phi_at(period: int) -> Fit:
+    def phi_at(period: int, test: Observation) -> Fit:
         if phi_theta is None:
-            train = collect(system, period, count=TRAIN_PAIRS, seed=2 * seed)
+            train = collect(system, period, count=train_pairs, seed=2 * seed)
             _remember(remarks, train, f"P = {period} training")
+            repeated.append(_repeated(test.y, train.y))
             return train_fit(train.y, train.x)
         given = phi_theta(period=period) if takes_period(phi_theta) else phi_theta
         return Fit(given, True, "φ_θ was given, not fitted")
 
     remarks: dict[str, list[str]] = {}
+    repeated: list[int] = []
     floor, rounding, floor_note = _floor(
-        theory, collect, train_fit if phi_theta is None else None, system, wanted[-1], seed
+        theory, collect, train_fit if phi_theta is None else None, system, wanted[-1], seed, train_pairs, test_points
     )
     notes.extend(floor_note)
     rows: list[Row] = []
     last_fit, last_test, interrupted = None, None, False
     try:
         for period in tqdm(wanted, desc=system.name, unit="P", file=sys.stderr, disable=not progress, mininterval=0.3):
-            test = collect(system, period, count=TEST_POINTS, seed=2 * seed + 1)
+            test = collect(system, period, count=test_points, seed=2 * seed + 1)
             _remember(remarks, test, f"P = {period} test")
-            result = phi_at(period)
-            rows.append(budget(theory, result, test, period, floor))
+            result = phi_at(period, test)
+            rows.append(budget(theory, result, test, period, floor, rounding))
             last_fit, last_test = result, test
     except KeyboardInterrupt:
         interrupted = True
     limits: list[dict[str, float]] = []
+    continuous: tuple[float, float] | None = None
     try:
-        limits = _step_limit(theory, last_test, step, kernel)
+        limits, continuous = step_limit(theory, last_test, step, kernel)
     except KeyboardInterrupt:  # the rows are there
         interrupted = True
         notes.append("interrupted before the limit of small steps was known")
@@ -165,9 +177,18 @@ def measure(
     if last_fit is not None and phi_theta is None:
         notes.append(f"fit at P = {rows[-1].period}: {last_fit.note}")
     slope, ratios = slope_and_ratios(rows, floor)
-    verdict, reason = judge(
-        rows, slope, ratios, floor, rounding, fixed=phi_theta is not None and not takes_period(phi_theta)
+    notes.extend(_left_out(rows))
+    share = rows[-1].box_share if rows else None
+    about = Circumstances(
+        floor=floor,
+        rounding=rounding,
+        given=phi_theta is not None,
+        fixed=phi_theta is not None and not takes_period(phi_theta),
+        repeated=max(repeated, default=0),
+        share=share,
+        continuous=continuous,
     )
+    verdict, reason = judge(rows, slope, ratios, about)
     if len(rows) < len(wanted):
         verdict, reason = Verdict.INCONCLUSIVE, f"interrupted after {len(rows)} of {len(wanted)} periods; {reason}"
     return ManifoldGap(
@@ -185,8 +206,10 @@ def measure(
         verdict=verdict,
         reason=reason,
         step_limit=limits,
+        continuous_residual=None if continuous is None else continuous[0],
+        box_share=share,
         notes=notes,
-        provenance=provenance(seed=seed, device=device, train_pairs=TRAIN_PAIRS, test_points=TEST_POINTS),
+        provenance=provenance(seed=seed, device=device, train_pairs=train_pairs, test_points=test_points),
         interrupted=interrupted,
         phi_theta=None if last_fit is None else last_fit.phi_theta,
     )
@@ -199,16 +222,18 @@ def _floor(
     system: FastSlowSystem,
     period: int,
     seed: int,
+    train_pairs: int,
+    test_points: int,
 ) -> tuple[float, float, list[str]]:
     """(floor, its rounding part, note) at the slow states of the largest period; the rest of the floor is the fit's."""
     from theory import stationary_distribution
     from verify.manifold_gap.error_budget import learning_floor
 
-    fresh = collect(system, period, count=TEST_POINTS, seed=2 * seed + 1)
+    fresh = collect(system, period, count=test_points, seed=2 * seed + 1)
     rounding = fresh.rounding(theory) + 0.5 * sys.float_info.epsilon
     if train_fit is None:
         return rounding, rounding, ["floor: rounding alone, φ_θ was given"]
-    train = collect(system, period, count=TRAIN_PAIRS, seed=2 * seed)
+    train = collect(system, period, count=train_pairs, seed=2 * seed)
     exact = train_fit(train.y, train.seen_as(stationary_distribution(theory.A(train.y))))
     return rounding + learning_floor(theory, exact.phi_theta, fresh.y), rounding, [f"floor: {exact.note}"]
 
@@ -218,18 +243,19 @@ def _remember(remarks: dict[str, list[str]], seen: Observation, where: str) -> N
         remarks.setdefault(note, []).append(where)
 
 
-def _step_limit(theory: FastSlowSystem, test: Observation | None, step: float, kernel: str) -> list[dict[str, float]]:
-    """How the token clock's predicted gap meets the continuous ε φ₁: the ratio of the two at h, h/2, …, h/16."""
-    from theory import first_order, predicted_gap, stationary_distribution
+def _repeated(test: Tensor, train: Tensor) -> int:
+    """How many of the test points y[k, m] are among the training points."""
+    return int((test[:, None] == train[None]).all(-1).any(-1).sum())
 
-    if test is None or not test.has_step:
-        return []
-    velocity = theory.g(stationary_distribution(theory.A(test.y)), test.y)
-    continuous = float(first_order(theory, test.y).detach().abs().sum(-1).mean())
-    if continuous == 0:
-        return []
-    limits = []
-    for h in (step / 2**k for k in range(5)):
-        clock = predicted_gap(theory, test.y - h * velocity, test.y, period=1, step=h, euler=kernel == "euler")
-        limits.append({"step": h, "ratio": float(clock.detach().abs().sum(-1).mean()) / continuous})
-    return limits
+
+def _left_out(rows: Sequence[Row]) -> list[str]:
+    """Why rows are out of the fit, one note a cause, with their periods and the reason at the largest of them."""
+    notes = []
+    for cause, out in (
+        ("pre-asymptotic", [row for row in rows if row.pre_asymptotic]),
+        ("floor-limited", [row for row in rows if row.floor_limited and not row.pre_asymptotic]),
+    ):
+        if out:
+            why = out[-1].why_not or f"the gap {out[-1].gap_tv:.1e} is not ten times the floor"
+            notes.append(f"out of the fit, {cause}: P = {', '.join(str(row.period) for row in out)} ({why})")
+    return notes

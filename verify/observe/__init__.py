@@ -36,6 +36,9 @@ class Observation:
     mean[k, n]: what x would be without sampling noise; None where x has none.
     seen_as: what exact probability vectors [k, n] would be seen as here: themselves, or frequencies of samples.
     has_step: whether the step h of the token clock has a meaning for these pairs.
+    next_order: system -> how large, relative to the leading term and in the mean over the points, what it leaves out
+    may be; None where that is not known, and x̄ is then judged in size alone. layer: what is left of the start value, as
+    a share of the leading term: e^{-Phλ} in a block.
     """
 
     y: Tensor
@@ -50,6 +53,8 @@ class Observation:
     mean: Tensor | None = None
     seen_as: Callable[[Tensor], Tensor] = _unchanged
     has_step: bool = True
+    next_order: Callable[[FastSlowSystem], float] | None = None
+    layer: float = 0.0
 
 
 def list_observers() -> list[str]:

@@ -11,13 +11,13 @@ from torch import Tensor
 from theory import (
     FastSlowSystem,
     first_order,
-    predicted_gap,
     spectral_gap,
     stationary_distribution,
     token_clock,
     total_variation,
 )
 from theory.clock.block_mean import block_mean, propagator
+from theory.clock.settled import SettledGap, settled_gap
 from verify.observe import Observation
 
 FEWEST_BLOCKS, MOST_BLOCKS = 3, 8  # three: a settled row has forgotten its start twice over
@@ -44,12 +44,14 @@ def observe(
     when = f"the first in block {int(first[0])}, slow time {int(first[0]) * step:.3g}" if len(first) else ""
     notes = set_aside(stayed, period, when)
     y, mean = blocks.y[stayed, -1], blocks.mean[stayed, -1]
-    y_before, mean_before = blocks.y[stayed, -2], blocks.mean[stayed, -2]
+    y_before = blocks.y[stayed, -2]
+    known: dict[int, SettledGap] = {}
 
-    def leading_term(theory: FastSlowSystem) -> Tensor:
-        # The block before is reached backwards through the theory's own g: with the true g this is y_before itself.
-        theory_before = y - step * theory.g(mean_before, y_before)
-        return predicted_gap(theory, theory_before, y, period=period, step=step, euler=euler)
+    def settled(theory: FastSlowSystem) -> SettledGap:
+        # y_before only says which solution is meant where the theory's backward step has several
+        if id(theory) not in known:
+            known[id(theory)] = settled_gap(theory, y, period=period, step=step, euler=euler, near=y_before)
+        return known[id(theory)]
 
     def continuous_term(theory: FastSlowSystem) -> Tensor:
         return first_order(theory, y) / period
@@ -66,12 +68,14 @@ def observe(
     return Observation(
         y=y,
         x=mean,
-        leading_term=leading_term,
+        leading_term=lambda theory: settled(theory).leading,
         continuous_term=continuous_term,
         rounding=rounding,
         settled=not why_not,
         why_not=why_not,
         notes=notes,
+        next_order=lambda theory: settled(theory).next_order,
+        layer=math.exp(-period * step * float(relaxation_rate(system, y).detach().min())),
     )
 
 

@@ -6,10 +6,12 @@ h_ε = p_st + ε φ₁ + O(ε²). So the leading term is ε φ₁, of continuous
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
-from theory import FastSlowSystem, first_order, simulate, total_variation
+from theory import FastSlowSystem, first_order, simulate, slow_manifold, stationary_distribution, total_variation
 from verify.observe import Observation
 from verify.observe.clock import crossing_rate, relaxation_rate, set_aside
 
@@ -51,6 +53,13 @@ def observe(
         looser, _, both = end_of_trajectories(100 * RTOL, 100 * ATOL)
         return float(total_variation(looser, x)[stayed & both].mean())
 
+    def next_order(theory: FastSlowSystem) -> float:
+        first = continuous_term(theory).detach()
+        p = stationary_distribution(theory.A(y_seen)).detach()
+        second = slow_manifold(theory, 2)(y_seen, 1.0 / period).detach() - p - first
+        size = float(first.abs().sum())
+        return float(second.abs().sum()) / size if size > 0 else 0.0
+
     slowest = float(relaxation_rate(system, y_seen).detach().min())
     why_not = ""
     if span * slowest * period < LAYER_GONE or slowest * period < SLOW_MARGIN * crossing:
@@ -68,4 +77,6 @@ def observe(
         why_not=why_not,
         notes=notes,
         has_step=False,
+        next_order=next_order,
+        layer=math.exp(-span * slowest * period),
     )
