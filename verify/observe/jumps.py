@@ -85,7 +85,7 @@ def collect(
     for bad input.
     """
     samples = check_integer(samples, "samples", least=1)
-    check_integer(seed, "seed")
+    seed = check_integer(seed, "seed")
     check_integer(n_pairs, "n_pairs", least=1)
     if way not in WAYS:
         raise ValueError(f"way must be one of {', '.join(WAYS)}; got {way!r}")
@@ -99,12 +99,12 @@ def collect(
     stayed = blocks.inside.all(-1)
     y, mean, start = blocks.y[stayed, -1], blocks.mean[stayed, -1], blocks.x[stayed, -2]
     if way == "independent":
-        counts = _multinomial(mean, samples, seed)
+        counts = _multinomial(mean, samples, _stream(seed, period))
         return JumpPairs(y, counts, samples, mean, mean * (1 - mean) / samples)
     chains = -(-samples // period)
     A = system.A(y)
     K = propagator(A, step, euler=euler)
-    counts = sample_tokens(K, start, period, chains=chains, seed=seed)
+    counts = sample_tokens(K, start, period, chains=chains, seed=_stream(seed, period))
     covariance = token_frequency_covariance(K, stationary_distribution(A), period)
     variance = covariance.diagonal(dim1=-2, dim2=-1).clamp(min=0.0) / chains
     return JumpPairs(y, counts, chains * period, mean, variance)
@@ -129,11 +129,17 @@ def observe(
     note = f"{pairs.tokens:.3g} sampled tokens a pair ({way}): the noise in φ_θ falls as one over its square root"
 
     def seen_as(p: Tensor) -> Tensor:
-        return _multinomial(p, pairs.tokens, seed).to(p) / pairs.tokens
+        return _multinomial(p, pairs.tokens, _stream(seed, 0)).to(p) / pairs.tokens
 
     return dataclasses.replace(
         exact, x=pairs.frequencies, mean=exact.x, sampling_tv=noise, seen_as=seen_as, notes=[*exact.notes, note]
     )
+
+
+def _stream(seed: int, period: int) -> int:
+    """A seed of its own for each period: noise that all periods share would move their gaps together, and no slope over
+    them could be told from it. 0 stands for the exact pairs of the floor."""
+    return int(np.random.SeedSequence([seed, period]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _multinomial(mean: Tensor, samples: int, seed: int) -> Tensor:
