@@ -71,7 +71,7 @@ def test_a_slope_without_a_predicted_gap_has_no_constant_to_compare_with():
 
 
 def test_sampling_noise_is_not_taken_for_another_constant():
-    noisy = [row(P, 1 + 0.01 * (-1) ** k, error=0.005 * 0.3 / P) for k, P in enumerate(PERIODS)]
+    noisy = [row(P, 1 + 0.01 * (-1) ** k, error=0.005 * 0.3 / P, pooling_tv=0.3 / P) for k, P in enumerate(PERIODS)]
     assert verdict_of(noisy)[0] is Verdict.HOLDS
 
 

@@ -117,13 +117,10 @@ def _theory_against_data(rows: Sequence[Row], slope: Slope, about: Circumstances
     wrong, _ = judge_ratios([_pooled(row, about.rounding) for row in clear])
     if wrong is not None:
         low, high = wrong.interval
-        flat = slope.interval is not None and slope.interval[1] < 0.5
-        lead = (
-            "the gap does not shrink with ε as predicted"
-            if flat
-            else "the block mean is not at the predicted constant from p_st"
+        return (
+            f"{_of_the_slope(slope) or 'the gap of the block means is not with the predicted constant'}: "
+            f"pooling/predicted in [{low:.4f}, {high:.4f}] at P = {round(1 / wrong.epsilon)}"
         )
-        return f"{lead}: pooling/predicted in [{low:.4f}, {high:.4f}] at P = {round(1 / wrong.epsilon)}"
     vectors = [row for row in settled if _judged_as_vector(row) and (row.residual or 0.0) > (row.residual_limit or 0.0)]
     if vectors:
         row = vectors[-1]
@@ -142,11 +139,9 @@ def _theory_against_data(rows: Sequence[Row], slope: Slope, about: Circumstances
 def _phi_against_data(rows: Sequence[Row], slope: Slope, about: Circumstances) -> str:
     """How φ_θ departs from what theory says of x̄, in words; empty where it does not."""
     usable = [row for row in rows if row.usable]
-    low, high = slope.interval or (1.0, 1.0)
-    if high < 0.5:
-        return "the gap does not shrink with ε"
-    if high - low <= WIDEST_INTERVAL and (high < 1 - SLOPE_TOLERANCE or low > 1 + SLOPE_TOLERANCE):
-        return "the gap is not proportional to ε"
+    of_slope = _of_the_slope(slope)
+    if of_slope:
+        return of_slope
     if any(row.predicted_tv <= 0 for row in usable):
         return ""
     wrong, only_strictly = judge_ratios([_ratio(row, about.floor) for row in usable])
@@ -157,6 +152,16 @@ def _phi_against_data(rows: Sequence[Row], slope: Slope, about: Circumstances) -
         f"the gap is proportional to ε but not with the predicted constant: measured/predicted in [{low:.4f}, "
         f"{high:.4f}] at P = {round(1 / wrong.epsilon)}"
     )
+
+
+def _of_the_slope(slope: Slope) -> str:
+    """How a known slope is not one, in words; empty where it is, or is not known."""
+    low, high = slope.interval or (1.0, 1.0)
+    if high < 0.5:
+        return "the gap does not shrink with ε"
+    if high - low <= WIDEST_INTERVAL and (high < 1 - SLOPE_TOLERANCE or low > 1 + SLOPE_TOLERANCE):
+        return "the gap is not proportional to ε"
+    return ""
 
 
 def _cannot_represent(rows: Sequence[Row], how: str) -> str:

@@ -7,6 +7,8 @@ the limit, with the change of the last elimination as its uncertainty. The two a
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from theory import FastSlowSystem, first_order, predicted_gap, stationary_distribution
 from verify.observe import Observation
 
@@ -39,7 +41,7 @@ def step_limit(
         for power, before in enumerate(ladder, 1):
             row.append(row[-1] + (row[-1] - before) / (2**power - 1))
         ladder = row
-    changes = [float((b - a).abs().sum(-1).mean()) / size for a, b in zip(ladder[:-1], ladder[1:], strict=True)]
+    changes = [float((b - a).abs().sum(-1).mean()) / size for a, b in pairwise(ladder)]
     best = min(range(len(changes)), key=changes.__getitem__)
     off = float((ladder[best + 1] - phi_1).abs().sum(-1).mean()) / size
     return limits[:HALVINGS], (off, changes[best])

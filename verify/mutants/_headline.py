@@ -1,4 +1,4 @@
-"""The looks of the headline: `verify.manifold_gap.measure` on small inputs, of the clock, the ODE and sampled states."""
+"""Looks of the headline: `verify.manifold_gap.measure` on small inputs, of the clock, the ODE and sampled states."""
 
 from __future__ import annotations
 

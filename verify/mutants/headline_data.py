@@ -10,7 +10,7 @@ from typing import Any
 from verify.mutants import Mutant, replaced
 from verify.mutants._headline import CLAIM, EULER, ODE, RING, TWO
 
-CLOCK = "theory.token_clock"
+CLOCK = "theory.clock.blocks"
 
 
 def _kernel(change: Callable[..., Any]) -> Callable[[], AbstractContextManager[Any]]:
@@ -79,15 +79,25 @@ def _uncarried(honest: Any, K: Any, x: Any, period: int) -> Any:
     return mean, mean
 
 
-def _one_point(blocks: Any) -> Any:
-    mean = blocks.mean.clone()
-    p = mean[0].mean(0)
-    mean[0] = mean[0] + 0.01 * (mean[0] - p)
-    return dataclasses.replace(blocks, mean=mean)
+def _one_point(honest: Any) -> Any:
+    """x̄ of the first trajectory's last block is 1 % farther from p_st than it is."""
+
+    def blocks(system: Any, *given: Any, **options: Any) -> Any:
+        from theory import stationary_distribution
+
+        found = honest(system, *given, **options)
+        mean = found.mean.clone()
+        p = stationary_distribution(system.A(found.y[0, -1]))
+        mean[0, -1] = mean[0, -1] + 0.01 * (mean[0, -1] - p)
+        return dataclasses.replace(found, mean=mean)
+
+    return blocks
 
 
 def _pairs_one_block_apart(blocks: Any) -> Any:
-    return dataclasses.replace(blocks, y=blocks.y[..., :-1, :], mean=blocks.mean[..., 1:, :], inside=blocks.inside[..., 1:])
+    return dataclasses.replace(
+        blocks, y=blocks.y[..., :-1, :], mean=blocks.mean[..., 1:, :], inside=blocks.inside[..., 1:]
+    )
 
 
 def _states_exchanged(blocks: Any) -> Any:
@@ -100,9 +110,7 @@ def _driven_by(change: Callable[..., Any]) -> Callable[[], AbstractContextManage
     """One block of the data is change(honest block, …): another slow step."""
 
     def changed(honest: Any) -> Any:
-        return lambda system, x, y, block, period, step, euler: change(
-            honest, system, x, y, block, period, step, euler
-        )
+        return lambda system, x, y, block, period, step, euler: change(honest, system, x, y, block, period, step, euler)
 
     return lambda: replaced((f"{CLOCK}:_block", changed))
 
@@ -140,7 +148,7 @@ MUTANTS = (
         lambda: replaced(
             (f"{CLOCK}:propagator", lambda honest: lambda A, step, *, euler=False: honest(A, 1.3 * step, euler=euler)),
             (
-                "theory.block_mean:propagator",
+                "theory.clock.block_mean:propagator",
                 lambda honest: lambda A, step, *, euler=False: honest(A, 1.3 * step, euler=euler),
             ),
         ),
@@ -159,28 +167,50 @@ MUTANTS = (
         _kernel(lambda honest, A, step, euler: honest(A, step)),
         (EULER,),
     ),
-    _row("kernel_one_entry", "one entry of K is 1 % too large, its column brought back to one", "1 %", _kernel(_one_entry)),
+    _row(
+        "kernel_one_entry",
+        "one entry of K is 1 % too large, its column brought back to one",
+        "1 %",
+        _kernel(_one_entry),
+    ),
     _row(
         "kernel_transposed",
         "K is transposed and brought back to column sums of one",
         "one index",
         _kernel(
-            lambda honest, A, step, euler: (
-                lambda K: K.transpose(-1, -2) / K.transpose(-1, -2).sum(-2, keepdim=True)
-            )(honest(A, step, euler=euler))
+            lambda honest, A, step, euler: (lambda K: K.transpose(-1, -2) / K.transpose(-1, -2).sum(-2, keepdim=True))(
+                honest(A, step, euler=euler)
+            )
         ),
     ),
-    _row("mean_before_steps", "the mean is taken over the states before each step", "one step", _mean(_before_each_step)),
+    _row(
+        "mean_before_steps", "the mean is taken over the states before each step", "one step", _mean(_before_each_step)
+    ),
     _row("mean_one_longer", "the mean runs over P + 1 steps", "one step", _mean(_longer_by(1))),
     _row("mean_one_shorter", "the mean runs over P − 1 steps", "one step", _mean(_longer_by(-1))),
     _row("mean_of_half", "the mean runs over P/2 steps", "one digit", _mean(_forgets_the_last_digit)),
     _row("block_from_centre", "each block starts at the simplex's centre", "one state", _mean(_starts_at_the_centre)),
     _row("block_from_mean", "the next block starts at this one's mean", "one state", _mean(_uncarried)),
     _row("end_drives", "the end of a block, not its mean, drives the slow step", "one state", _driven_by(_end_drives)),
-    _row("start_drives", "the start of a block, not its mean, drives the slow step", "one state", _driven_by(_start_drives)),
+    _row(
+        "start_drives",
+        "the start of a block, not its mean, drives the slow step",
+        "one state",
+        _driven_by(_start_drives),
+    ),
     _row("slow_step_0.1%", "the slow step is 0.1 % too long", "0.1 %", _driven_by(_step_too_long)),
-    _row("one_point_1%", "x̄ of a single test point is 1 % farther from where it was", "1 % of one point", _blocks(_one_point)),
-    _row("pairs_a_block_apart", "x̄ is paired with the y of the block before", "one index", _blocks(_pairs_one_block_apart)),
+    _row(
+        "one_point_1%",
+        "x̄ of a single test point is 1 % farther from where it was",
+        "1 % of one point",
+        lambda: replaced(("verify.observe.clock:token_clock", _one_point)),
+    ),
+    _row(
+        "pairs_a_block_apart",
+        "x̄ is paired with the y of the block before",
+        "one index",
+        _blocks(_pairs_one_block_apart),
+    ),
     _row("states_exchanged", "two states of x̄ are exchanged", "one index", _blocks(_states_exchanged)),
     _row(
         "ode_eps_0.2%",

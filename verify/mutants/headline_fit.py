@@ -116,7 +116,7 @@ def _rows(change: Callable[[Any], dict[str, float]]) -> Callable[[], AbstractCon
 
         return budget
 
-    return lambda: replaced(("verify.error_budget:budget", changed))
+    return lambda: replaced(("verify.manifold_gap.error_budget:budget", changed))
 
 
 def _bias(share: float, *fields: str) -> Callable[[Any], dict[str, float]]:
@@ -129,7 +129,9 @@ def _finest(factor: float, *fields: str) -> Callable[[Any], dict[str, float]]:
 
 
 def _distance(change: Callable[..., Any]) -> Callable[[], AbstractContextManager[Any]]:
-    return lambda: replaced(("verify.error_budget:total_variation", lambda honest: lambda q, p: change(honest, q, p)))
+    return lambda: replaced(
+        ("verify.manifold_gap.error_budget:total_variation", lambda honest: lambda q, p: change(honest, q, p))
+    )
 
 
 def _row(id: str, breaks: str, part: str, size: str, plant: Any, looks: Any = (TWO, RING), **more: Any) -> Mutant:
@@ -137,48 +139,165 @@ def _row(id: str, breaks: str, part: str, size: str, plant: Any, looks: Any = (T
 
 
 MUTANTS = (
-    _row("pooled_bias_+50%", "gap and pooling carry a bias of 50 % of the finest gap", "pooling", "50 % of the finest",
-         _rows(_bias(0.5, "gap_tv", "pooling_tv", "certificate_tv"))),
-    _row("pooled_bias_-20%", "gap and pooling carry a bias of −20 % of the finest gap", "pooling", "20 % of the finest",
-         _rows(_bias(-0.2, "gap_tv", "pooling_tv"))),
-    _row("pooled_bias_+1%", "gap and pooling carry a bias of 1 % of the finest gap", "pooling", "1 % of the finest",
-         _rows(_bias(0.01, "gap_tv", "pooling_tv", "certificate_tv"))),
-    _row("pooled_finest_+10%", "the finest row alone is off by 10 %", "pooling", "10 % of one row",
-         _rows(_finest(1.1, "gap_tv", "pooling_tv", "certificate_tv"))),
-    _row("pooled_finest_+1%", "the finest row alone is off by 1 %", "pooling", "1 % of one row",
-         _rows(_finest(1.01, "gap_tv", "pooling_tv", "certificate_tv"))),
-    _row("pooled_+1%", "the distance of x̄ and φ_θ from p_st is 1 % too large", "pooling", "1 %",
-         _distance(lambda honest, q, p: 1.01 * honest(q, p))),
-    _row("gap_bias_+1%", "the gap of φ_θ carries a bias of 1 % of the finest gap", "fit", "1 % of the finest",
-         _rows(_bias(0.01, "gap_tv", "certificate_tv")), ends=PHI_THETA),
-    _row("gap_finest_+1%", "the gap of φ_θ is off by 1 % in the finest row alone", "fit", "1 % of one row",
-         _rows(_finest(1.01, "gap_tv", "certificate_tv")), ends=PHI_THETA),
-    _row("phi_mixed_1%", "φ_θ is mixed with 1 % of the uniform distribution", "fit", "1 %", _phi(_mixed), ends=PHI_THETA),
+    _row(
+        "pooled_bias_+50%",
+        "gap and pooling carry a bias of 50 % of the finest gap",
+        "pooling",
+        "50 % of the finest",
+        _rows(_bias(0.5, "gap_tv", "pooling_tv", "certificate_tv")),
+    ),
+    _row(
+        "pooled_bias_-20%",
+        "gap and pooling carry a bias of −20 % of the finest gap",
+        "pooling",
+        "20 % of the finest",
+        _rows(_bias(-0.2, "gap_tv", "pooling_tv")),
+    ),
+    _row(
+        "pooled_bias_+1%",
+        "gap and pooling carry a bias of 1 % of the finest gap",
+        "pooling",
+        "1 % of the finest",
+        _rows(_bias(0.01, "gap_tv", "pooling_tv", "certificate_tv")),
+    ),
+    _row(
+        "pooled_finest_+10%",
+        "the finest row alone is off by 10 %",
+        "pooling",
+        "10 % of one row",
+        _rows(_finest(1.1, "gap_tv", "pooling_tv", "certificate_tv")),
+    ),
+    _row(
+        "pooled_finest_+1%",
+        "the finest row alone is off by 1 %",
+        "pooling",
+        "1 % of one row",
+        _rows(_finest(1.01, "gap_tv", "pooling_tv", "certificate_tv")),
+    ),
+    _row(
+        "pooled_+1%",
+        "the distance of x̄ and φ_θ from p_st is 1 % too large",
+        "pooling",
+        "1 %",
+        _distance(lambda honest, q, p: 1.01 * honest(q, p)),
+    ),
+    _row(
+        "gap_bias_+1%",
+        "the gap of φ_θ carries a bias of 1 % of the finest gap",
+        "fit",
+        "1 % of the finest",
+        _rows(_bias(0.01, "gap_tv", "certificate_tv")),
+        ends=PHI_THETA,
+    ),
+    _row(
+        "gap_finest_+1%",
+        "the gap of φ_θ is off by 1 % in the finest row alone",
+        "fit",
+        "1 % of one row",
+        _rows(_finest(1.01, "gap_tv", "certificate_tv")),
+        ends=PHI_THETA,
+    ),
+    _row(
+        "phi_mixed_1%", "φ_θ is mixed with 1 % of the uniform distribution", "fit", "1 %", _phi(_mixed), ends=PHI_THETA
+    ),
     _row("phi_shrunk_1%", "φ_θ is 1 % nearer to its own mean", "fit", "1 %", _phi(_shrunk), ends=PHI_THETA),
     _row("phi_one_state_1%", "one state of φ_θ is 1 % too large", "fit", "1 %", _phi(_one_state), ends=PHI_THETA),
     _row("phi_next_point", "φ_θ is read at the next test point", "fit", "one index", _phi(_next_point), ends=PHI_THETA),
-    _row("pairs_rolled", "each y is paired with the x̄ of the next", "fit", "one index", _fit(_rolled_pairs), ends=PHI_THETA),
-    _row("trained_on_p_st", "φ_θ is trained on p_st, which it is to be measured against", "fit", "one input",
-         _observed(_on_exact_pairs), ends=PHI_THETA),
-    _row("trained_at_half_period", "φ_θ is trained on pairs of half the period", "fit", "one digit",
-         _observed(_other_period(lambda P: P // 2)), ends=PHI_THETA),
-    _row("trained_at_next_period", "φ_θ is trained on pairs of the period P + 1", "fit", "one step",
-         _observed(_other_period(lambda P: P + 1)), ends=PHI_THETA),
-    _row("test_is_training", "the test points are the training points", "fit", "one seed", _observed(_same_points),
-         ends=PHI_THETA),
-    _row("one_test_is_training", "a single test point is a training point", "fit", "one point",
-         _observed(_some_same_points), ends=("INCONCLUSIVE", "VIOLATED")),
-    _row("floor_over_1000", "the floor is a thousandth of itself", "floor", "a factor of 1000",
-         lambda: replaced(("verify.error_budget:learning_floor", lambda honest: lambda *a: 1e-3 * honest(*a)),),
-         (RING,), ends=PHI_THETA),
-    _row("certificate_one", "the certificate is the trivial bound 1", "certificate", "one bound",
-         lambda: replaced(("verify.error_budget:certificate", lambda honest: lambda A, q: 0.0 * honest(A, q) + 1.0)),
-         ends=PHI_THETA),
-    _row("certificate_-1%", "the certificate is 1 % below itself", "certificate", "1 %",
-         lambda: replaced(("verify.error_budget:certificate", lambda honest: lambda A, q: 0.99 * honest(A, q))), (TWO,)),
-    _row("sampled_states_rolled", "the states of sampled frequencies are rolled", "data", "one index",
-         _fit(lambda honest, y, x, options: honest(y, x.roll(1, -1), **options), "multinomial"), (JUMPS,), ends=PHI_THETA),
-    _row("sampled_1%", "sampled frequencies are mixed with 1 % of the uniform distribution", "data", "1 %",
-         _fit(lambda honest, y, x, options: honest(y, 0.99 * x + 0.01 / x.shape[-1], **options), "multinomial"), (JUMPS,),
-         ends=PHI_THETA),
+    _row(
+        "pairs_rolled",
+        "each y is paired with the x̄ of the next",
+        "fit",
+        "one index",
+        _fit(_rolled_pairs),
+        ends=PHI_THETA,
+    ),
+    _row(
+        "trained_on_p_st",
+        "φ_θ is trained on p_st, which it is to be measured against",
+        "fit",
+        "one input",
+        _observed(_on_exact_pairs),
+        ends=PHI_THETA,
+    ),
+    _row(
+        "trained_at_half_period",
+        "φ_θ is trained on pairs of half the period",
+        "fit",
+        "one digit",
+        _observed(_other_period(lambda P: P // 2)),
+        ends=PHI_THETA,
+    ),
+    _row(
+        "trained_at_next_period",
+        "φ_θ is trained on pairs of the period P + 1",
+        "fit",
+        "one step",
+        _observed(_other_period(lambda P: P + 1)),
+        ends=PHI_THETA,
+    ),
+    _row(
+        "test_is_training",
+        "the test points are the training points",
+        "fit",
+        "one seed",
+        _observed(_same_points),
+        ends=PHI_THETA,
+    ),
+    _row(
+        "one_test_is_training",
+        "a single test point is a training point",
+        "fit",
+        "one point",
+        _observed(_some_same_points),
+        ends=("INCONCLUSIVE", "VIOLATED"),
+    ),
+    _row(
+        "floor_over_1000",
+        "the floor is a thousandth of itself",
+        "floor",
+        "a factor of 1000",
+        lambda: replaced(
+            ("verify.manifold_gap.error_budget:learning_floor", lambda honest: lambda *a: 1e-3 * honest(*a)),
+        ),
+        (RING,),
+        ends=PHI_THETA,
+    ),
+    _row(
+        "certificate_one",
+        "the certificate is the trivial bound 1",
+        "certificate",
+        "one bound",
+        lambda: replaced(
+            ("verify.manifold_gap.error_budget:certificate", lambda honest: lambda A, q: 0.0 * honest(A, q) + 1.0)
+        ),
+        ends=PHI_THETA,
+    ),
+    _row(
+        "certificate_-1%",
+        "the certificate is 1 % below itself",
+        "certificate",
+        "1 %",
+        lambda: replaced(
+            ("verify.manifold_gap.error_budget:certificate", lambda honest: lambda A, q: 0.99 * honest(A, q))
+        ),
+        (TWO,),
+    ),
+    _row(
+        "sampled_states_rolled",
+        "the states of sampled frequencies are rolled",
+        "data",
+        "one index",
+        _fit(lambda honest, y, x, options: honest(y, x.roll(1, -1), **options), "multinomial"),
+        (JUMPS,),
+        ends=PHI_THETA,
+    ),
+    _row(
+        "sampled_1%",
+        "sampled frequencies are mixed with 1 % of the uniform distribution",
+        "data",
+        "1 %",
+        _fit(lambda honest, y, x, options: honest(y, 0.99 * x + 0.01 / x.shape[-1], **options), "multinomial"),
+        (JUMPS,),
+        ends=PHI_THETA,
+    ),
 )

@@ -87,9 +87,7 @@ def _with_p_alone(honest: Any) -> Any:
 
     def settled(system: Any, y: Any, **options: Any) -> Any:
         found = honest(system, y, **options | {"period": 10**12})
-        return dataclasses.replace(
-            honest(system, y, **options), leading=found.leading * (10**12 / options["period"])
-        )
+        return dataclasses.replace(honest(system, y, **options), leading=found.leading * (10**12 / options["period"]))
 
     return settled
 
@@ -157,9 +155,7 @@ def _turned(honest: Any) -> Any:
 
 
 def _phi_1(place: str, change: Callable[[Any], Any]) -> Callable[[], AbstractContextManager[Any]]:
-    return lambda: replaced(
-        (f"{place}:first_order", lambda honest: lambda system, y: change(honest(system, y)))
-    )
+    return lambda: replaced((f"{place}:first_order", lambda honest: lambda system, y: change(honest(system, y))))
 
 
 def _row(id: str, breaks: str, size: str, plant: Any, looks: Any = (TWO, RING), **more: Any) -> Mutant:
@@ -177,32 +173,90 @@ MUTANTS = (
     _row("period_plus_1", "1/P is 1/(P + 1)", "one step", _period(lambda P: P + 1)),
     _row("period_minus_1", "1/P is 1/(P − 1)", "one step", _period(lambda P: P - 1)),
     _row("period_squared", "1/P is 1/P²", "one power", _period(lambda P: P * P)),
-    _row("memory_at_y_before", "K (I − K)^# is taken at y_before", "one index",
-         lambda: replaced(("verify.observe.clock:settled_gap", _at_y_before))),
+    _row(
+        "memory_at_y_before",
+        "K (I − K)^# is taken at y_before",
+        "one index",
+        lambda: replaced(("verify.observe.clock:settled_gap", _at_y_before)),
+    ),
     _row("memory_without_half", "F lacks its term ½(I − p1ᵀ)", "one term", _memory(_without_half)),
     _row("memory_without_kernel", "F is (I − K)^# without its factor K", "one factor", _memory(_without_kernel)),
-    _row("memory_negated_half", "F has the sign of its term ½(I − p1ᵀ) wrong on the Euler clock", "one sign",
-         _memory(_without_kernel), (EULER,)),
+    _row(
+        "memory_negated_half",
+        "F has the sign of its term ½(I − p1ᵀ) wrong on the Euler clock",
+        "one sign",
+        _memory(_without_kernel),
+        (EULER,),
+    ),
     _row("memory_one_entry", "one entry of F is 1 % too large", "1 %", _memory(_one_entry)),
-    _row("backward_with_p_alone", "the backward step takes x̄ for p_st", "one order",
-         lambda: replaced(("verify.observe.clock:settled_gap", _with_p_alone))),
-    _row("theory_y_plus_1e-6", "theory's A is taken at y + 1e-6: a bias that ε does not shrink", "1e-6", _nothing,
-         (_theory("driven_cycle, theory at y + 1e-6", _shifted),)),
-    _row("theory_one_rate_0.1%", "one rate of theory's A is 0.1 % too large", "0.1 %", _nothing,
-         (_theory("driven_cycle, one rate", _one_rate),)),
-    _row("theory_g_negative", "theory's g has the other sign", "one sign", _nothing,
-         (_theory("driven_cycle, −g", _g(-1.0)), _theory("two_state, −g", _g(-1.0), "two_state"))),
+    _row(
+        "backward_with_p_alone",
+        "the backward step takes x̄ for p_st",
+        "one order",
+        lambda: replaced(("verify.observe.clock:settled_gap", _with_p_alone)),
+    ),
+    _row(
+        "theory_y_plus_1e-6",
+        "theory's A is taken at y + 1e-6: a bias that ε does not shrink",
+        "1e-6",
+        _nothing,
+        (_theory("driven_cycle, theory at y + 1e-6", _shifted),),
+    ),
+    _row(
+        "theory_one_rate_0.1%",
+        "one rate of theory's A is 0.1 % too large",
+        "0.1 %",
+        _nothing,
+        (_theory("driven_cycle, one rate", _one_rate),),
+    ),
+    _row(
+        "theory_g_negative",
+        "theory's g has the other sign",
+        "one sign",
+        _nothing,
+        (_theory("driven_cycle, −g", _g(-1.0)), _theory("two_state, −g", _g(-1.0), "two_state")),
+    ),
     _row("theory_g_0.1%", "theory's g is 0.1 % too large", "0.1 %", _nothing, (_theory("driven_cycle, g", _g(1.001)),)),
-    _row("theory_g_turned", "theory's g has its two components exchanged", "one index", _nothing,
-         (_theory("driven_cycle, g turned", _turned),)),
-    _row("continuous_twice", "φ₁ of the continuous-time constant is twice itself", "a factor of 2",
-         _phi_1("verify.step_limit", lambda v: 2.0 * v), (TWO,)),
-    _row("continuous_1%", "φ₁ of the continuous-time constant is 1 % too large", "1 %",
-         _phi_1("verify.step_limit", lambda v: 1.01 * v), (TWO,)),
-    _row("continuous_negative", "φ₁ of the continuous-time constant has the other sign", "one sign",
-         _phi_1("verify.step_limit", lambda v: -v), (TWO,)),
-    _row("ode_phi_1_0.2%", "φ₁ is 0.2 % too large for the ODE", "0.2 %",
-         _phi_1("verify.observe.ode", lambda v: 1.002 * v), (ODE,)),
-    _row("ode_phi_1_negative", "φ₁ has the other sign for the ODE", "one sign",
-         _phi_1("verify.observe.ode", lambda v: -v), (ODE,)),
+    _row(
+        "theory_g_turned",
+        "theory's g has its two components exchanged",
+        "one index",
+        _nothing,
+        (_theory("driven_cycle, g turned", _turned),),
+    ),
+    _row(
+        "continuous_twice",
+        "φ₁ of the continuous-time constant is twice itself",
+        "a factor of 2",
+        _phi_1("verify.manifold_gap.step_limit", lambda v: 2.0 * v),
+        (TWO,),
+    ),
+    _row(
+        "continuous_1%",
+        "φ₁ of the continuous-time constant is 1 % too large",
+        "1 %",
+        _phi_1("verify.manifold_gap.step_limit", lambda v: 1.01 * v),
+        (TWO,),
+    ),
+    _row(
+        "continuous_negative",
+        "φ₁ of the continuous-time constant has the other sign",
+        "one sign",
+        _phi_1("verify.manifold_gap.step_limit", lambda v: -v),
+        (TWO,),
+    ),
+    _row(
+        "ode_phi_1_0.2%",
+        "φ₁ is 0.2 % too large for the ODE",
+        "0.2 %",
+        _phi_1("verify.observe.ode", lambda v: 1.002 * v),
+        (ODE,),
+    ),
+    _row(
+        "ode_phi_1_negative",
+        "φ₁ has the other sign for the ODE",
+        "one sign",
+        _phi_1("verify.observe.ode", lambda v: -v),
+        (ODE,),
+    ),
 )
