@@ -2,9 +2,10 @@
 
 Each claim is checked, and ends in the words that its tag allows: exact ones HOLDS or VIOLATED, structural ones also
 INCONCLUSIVE, heuristic and empirical ones CONSISTENT, INCONSISTENT or INCONCLUSIVE, gaps MEASURED. With --mutants each
-check is also run on a deliberately broken input, which it must refute. What is finished is kept under --out, and what
-was trained under --cells, and not measured again; interrupt and start again at will. Under --out are then claims.json,
-and report.html and report.md, which `python -m verify.report` makes again from it.
+check is also run on a deliberately broken input, which it must refute, and against every mutant of the gallery
+(`verify.mutants`) that aims at it; the matrix claim × mutant is printed, and mutants.json is it. What is finished is
+kept under --out, and what was trained under --cells, and not measured again; interrupt and start again at will. Under
+--out are then claims.json, and report.html and report.md, which `python -m verify.report` makes again from it.
 
 Exit codes: 0 all that must hold holds; 1 an exact or structural claim is VIOLATED; 2 usage or input; 3 a check ended in
 ERROR, an exact or structural claim is INCONCLUSIVE, a mutant went unnoticed, or the report could not be written; 130
@@ -32,6 +33,7 @@ from verify.command_line import (
     check_writable,
     positive_integer,
     run,
+    strict_json,
     write_whole,
 )
 
@@ -60,7 +62,7 @@ def parser() -> Parser:
         metavar="S,S,…",
         help="of the trained models; other checks draw from the first. Default 0 (quick), 0 … 4 (paper), 0, 1 (scale)",
     )
-    p.add_argument("--mutants", action="store_true", help="also run each check on its broken inputs")
+    p.add_argument("--mutants", action="store_true", help="also run each check on its broken inputs; print the matrix")
     p.add_argument(
         "--rigorous",
         action="store_true",
@@ -138,7 +140,22 @@ def _command(arguments: Any) -> int:
         print(note, file=sys.stderr)  # noqa: T201
     page = _written(report, out, found)
     print(report.to_json() if arguments.json else table(report))  # noqa: T201
-    return report.exit_code() or page
+    gallery = _gallery(arguments, report, out) if arguments.mutants else 0
+    return report.exit_code() or page or gallery
+
+
+def _gallery(arguments: Any, report: Report, out: Path) -> int:
+    """Run the mutants of the gallery that aim at these claims, write and print the matrix; 3 if one lives."""
+    from verify.mutants.gallery import living, matrix, run_gallery
+
+    options = {"scheduler": arguments.scheduler, "jobs": arguments.jobs, "fresh": arguments.fresh, "progress": True}
+    found = run_gallery(report, folder=out / "cells", **options)
+    write_whole(out / "mutants.json", strict_json(found) + "\n")
+    if not arguments.json:
+        print("\n" + matrix(found))  # noqa: T201
+    for name in living(found):
+        print(f"mutant {name} lives", file=sys.stderr)  # noqa: T201
+    return NUMERICAL if living(found) else 0
 
 
 def _written(report: Report, out: Path, found: Sequence[FoundClaim | BrokenClaim]) -> int:

@@ -16,7 +16,7 @@ from theory import get_system, stationary_distribution
 from verify.command_line import strict_json
 from verify.manifold_gap import measurement as manifold_gap
 from verify.manifold_gap.error_budget import Row
-from verify.manifold_gap.judgement import judge, slope_and_ratios
+from verify.manifold_gap.judgement import Circumstances, judge, slope_and_ratios
 from verify.manifold_gap.phi_theta_file import load_phi_theta, phi_theta_bytes
 from verify.statistics.convergence import fit_slope, floor_limited
 from verify.statistics.verdict import Verdict
@@ -150,7 +150,7 @@ def test_judge(drawn, floor, noise):
 
     def verdict():
         slope, ratios = slope_and_ratios(rows, floor)
-        return judge(rows, slope, ratios, floor, floor, fixed=False)
+        return judge(rows, slope, ratios, Circumstances(floor, floor))
 
     decided, reason = attempt("verify.manifold_gap.judgement.judge", verdict, "gap", "epsilon")
     assert isinstance(decided, Verdict) and reason

@@ -126,7 +126,7 @@ def test_ctrl_c_after_the_periods_keeps_them_and_their_verdict(tmp_path, capsys,
     def stop(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(manifold_gap, "_step_limit", stop)
+    monkeypatch.setattr("verify.manifold_gap.step_limit.step_limit", stop)
     assert main([*FAST, "--out", str(tmp_path)]) == 130
     data = json.loads((tmp_path / "manifold_gap.json").read_text())
     assert len(data["rows"]) == 3 and data["verdict"] == "HOLDS" and data["interrupted"] and data["step_limit"] == []

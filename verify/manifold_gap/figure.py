@@ -112,6 +112,17 @@ def _gap_panel(panel: Axes, result: ManifoldGap, *, detailed: bool) -> None:
                 markerfacecolor=face,
                 label=label,
             )
+    seen = [(row.epsilon, row.residual * row.predicted_tv) for row in usable if row.residual is not None]
+    if detailed and seen:
+        panel.plot(
+            [epsilon for epsilon, _ in seen],
+            [max(value, LOWEST) for _, value in seen],
+            color=OKABE_ITO["green"],
+            linestyle="none",
+            marker="+",
+            markersize=6,
+            label="residual ½‖x̄ − p_st − predicted vector‖₁",
+        )
     panel.set_xscale("log")
     panel.set_yscale("log")
     panel.xaxis.set_minor_formatter(NullFormatter())  # labels between the decades would overlap

@@ -112,7 +112,11 @@ def _theory_against_data(rows: Sequence[Row], slope: Slope, about: Circumstances
     ]
     if unpredicted:
         row = unpredicted[-1]
-        return f"theory predicts no gap, and x̄ is {row.pooling_tv:.2e} from p_st at P = {row.period}"
+        lead = _of_the_slope(slope)
+        return (
+            f"{lead + ': ' if lead else ''}theory predicts no gap, and x̄ is {row.pooling_tv:.2e} from p_st at "
+            f"P = {row.period}"
+        )
     clear = [row for row in settled if row.predicted_tv > 0 and row.pooling_tv > ROUNDING_FACTOR * about.rounding]
     wrong, _ = judge_ratios([_pooled(row, about.rounding) for row in clear])
     if wrong is not None:

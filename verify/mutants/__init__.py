@@ -28,10 +28,19 @@ NOT_RUNNERS = ("gallery",)
 
 @dataclass(frozen=True)
 class Look:
-    """One run of a claim's check on a small input: `run()` -> (verdict, reason). `name`: the input, in words."""
+    """One run of a claim's check on a small input: `run()` -> (verdict, reason). `name`: the input, in words.
+
+    control: what must hold without the fault, where the look itself brings it; by default the same look.
+    """
 
     name: str
     run: Callable[[], tuple[str, str]]
+    control: Look | None = None
+
+    @property
+    def honest(self) -> Look:
+        """The look at the code without the fault."""
+        return self if self.control is None else self.control
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import Any
 from verify.mutants import Look
 
 SMALL: dict[str, Any] = {"train_pairs": 400, "test_points": 60}
+PERIODS, STEP = (64, 512, 4096), 0.05
 CLAIM = "learned_manifold_approaches"
 
 
@@ -18,8 +19,22 @@ def measured(system: Any, periods: tuple[int, ...], **options: Any) -> tuple[str
     return str(found.verdict), found.reason
 
 
-TWO = Look("two_state, clock", lambda: measured("two_state", (64, 512, 4096)))
-RING = Look("driven_cycle, clock", lambda: measured("driven_cycle", (64, 512, 4096)))
-EULER = Look("two_state, Euler clock", lambda: measured("two_state", (64, 512, 4096), kernel="euler"))
+def given_phi(*, period: int) -> Any:
+    """φ_θ = p_st + the leading term: what a perfect fit would learn at this period, at a fraction of the cost."""
+    from theory import get_system, stationary_distribution
+    from theory.clock.settled import settled_gap
+
+    system = get_system("two_state")
+
+    def phi(y: Any) -> Any:
+        return stationary_distribution(system.A(y)) + settled_gap(system, y, period=period, step=STEP).leading
+
+    return phi
+
+
+GIVEN = Look("two_state, φ_θ given", lambda: measured("two_state", PERIODS, step=STEP, phi_theta=given_phi))
+TWO = Look("two_state, clock", lambda: measured("two_state", PERIODS))
+RING = Look("driven_cycle, clock", lambda: measured("driven_cycle", PERIODS))
+EULER = Look("two_state, Euler clock", lambda: measured("two_state", PERIODS, kernel="euler"))
 ODE = Look("two_state, ode", lambda: measured("two_state", (256, 1024, 4096), observe="ode", test_points=12))
 JUMPS = Look("two_state, jumps", lambda: measured("two_state", (64, 128, 256, 512), observe="jumps", samples=10**11))

@@ -1,5 +1,7 @@
 """What claims share: the verdict over systems, paired seeds, the Donsker–Varadhan rate, random generators."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from network.config import FastSlowConfig
 from network.corpus import open_corpus
 from network.training_config import TrainConfig
 from theory import certificate, check_generator, get_system, recurrent_classes, stationary_distribution
-from theory.clock.blocks import predicted_gap
+from theory.clock.settled import settled_gap
 from verify.claim import Profile
 from verify.claims import (
     learned_manifold_approaches,
@@ -67,7 +69,11 @@ def test_the_headline_claim_is_violated_where_the_gap_exceeds_its_certificate(mo
 
 
 def test_the_headline_claim_is_violated_by_another_constant(monkeypatch):
-    monkeypatch.setattr("verify.observe.clock.predicted_gap", lambda *a, **k: 1.02 * predicted_gap(*a, **k))
+    def off(*given, **options):
+        honest = settled_gap(*given, **options)
+        return dataclasses.replace(honest, leading=1.02 * honest.leading)
+
+    monkeypatch.setattr("verify.observe.clock.settled_gap", off)
     found = learned_manifold_approaches._slope("two_state", (64, 256, 1024), Profile())
     assert found.verdict is Verdict.VIOLATED and "not with the predicted constant" in found.why
 

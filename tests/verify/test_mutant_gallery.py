@@ -1,0 +1,31 @@
+"""Every mutant of the gallery is seen on its cheapest input, where honest code holds."""
+
+import pytest
+
+from verify.mutants import Mutant, discover, replaced
+from verify.mutants.gallery import SOUND
+
+GALLERY = discover()
+HONEST: dict[str, str] = {}
+
+
+@pytest.mark.parametrize("mutant", GALLERY, ids=lambda mutant: mutant.id)
+def test_the_mutant_is_seen_on_its_cheapest_input(mutant: Mutant):
+    look = mutant.looks[0]
+    control = look.honest
+    if control.name not in HONEST:
+        HONEST[control.name] = control.run()[0]
+    assert HONEST[control.name] in SOUND
+    verdict, reason = mutant.meet(look)
+    assert mutant.seen_as(verdict), f"{mutant.breaks}: {verdict}, {reason}"
+
+
+def test_a_planted_fault_is_gone_afterwards_also_when_the_look_raises():
+    import verify.observe.clock as clock
+
+    honest = clock.settled_gap
+    plant = replaced(("verify.observe.clock:settled_gap", lambda old: None))
+    plant.__enter__()
+    assert clock.settled_gap is None
+    assert not plant.__exit__(KeyError, KeyError(), None)
+    assert clock.settled_gap is honest
