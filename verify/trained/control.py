@@ -12,6 +12,7 @@ At s = 0 there is nothing to know: the null.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -28,29 +29,31 @@ STRONG, WEAK, NULL = 0.7, 0.5, 0.0  # s
 RARE = Fraction(1, 256)  # f
 
 
-def control_cell(
+def control_models(
     arm: str,
-    seed: int,
     *,
-    s: float = STRONG,
-    f: Fraction = RARE,
     objective: float = OBJECTIVE,
     gate: str = "scalar",
     period: int = PERIOD,
     window: int | None = WINDOW,
     tokens: int = TOKENS,
-    device: str = "cpu",
-) -> Cell:
-    """One arm, seed and source of the control as a cell of the studies."""
-    from verify.trained.cell import training_cell
-
-    texts = open_corpus(Regimes(s=s, f=f).name)
+) -> tuple[FastSlowConfig, TrainConfig]:
+    """Model and training of one arm of the control."""
     model = FastSlowConfig(
         arm=arm, n_embd=32, n_head=2, n_layer=2, n_slow_layer=1, period=period, attention_window=window, gate=gate
     )
-    training = TrainConfig(
-        tokens=tokens, batch_size=8, seed=seed, evaluations=4, eval_tokens=16_384, coupling_loss=objective
-    )
+    return model, TrainConfig(tokens=tokens, batch_size=8, evaluations=4, eval_tokens=16_384, coupling_loss=objective)
+
+
+def control_cell(
+    arm: str, seed: int, *, s: float = STRONG, f: Fraction = RARE, device: str = "cpu", **how: Any
+) -> Cell:
+    """One arm, seed and source of the control as a cell of the studies; `how` as `control_models` takes it."""
+    from verify.trained.cell import training_cell
+
+    texts = open_corpus(Regimes(s=s, f=f).name)
+    model, training = control_models(arm, **how)
+    training = replace(training, seed=seed)
     return training_cell(model, training, corpus=texts.paths, sha256=texts.sha256, device=device)
 
 
