@@ -166,7 +166,7 @@ def _resolvent(A: Any) -> _Resolvent:
     if len(classes) > 1:
         raise NotUniqueError(
             f"A has {len(classes)} recurrent classes, {classes}: every mixture of their stationary distributions is "
-            "stationary; restrict A to one class, or add the rates that join them",
+            "stationary; take one class alone, A.extract(states, states), or add the rates that join them",
             classes,
         )
     # Over a ring the recursion meets no greatest common divisors: p and A^# of A = M/scale are p and scale·A^# of M.

@@ -43,8 +43,8 @@ def reaches(R, targets):
 
 
 @pytest.mark.numerical
-@settings(max_examples=12)
-@given(st.integers(0, 2**32 - 1), st.integers(3, 7))
+@settings(max_examples=8)
+@given(st.integers(0, 2**32 - 1), st.integers(3, 6))
 def test_against_rational_arithmetic(seed, n):
     R = whole_rates(seed, n)
     A, X = theory.from_rates(R), exact(R)
@@ -72,7 +72,7 @@ def test_against_rational_arithmetic(seed, n):
 
 
 @pytest.mark.numerical
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 7))
 def test_classes_and_absorption_against_rational_arithmetic(seed, n):
     R = whole_rates(seed, n, share=0.2)
@@ -151,7 +151,7 @@ def test_targets_that_are_none(targets, message):
 
 
 @pytest.mark.numerical
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 4))
 def test_lumping_of_lumpable_chains_is_exact(seed, k):
     rng = np.random.default_rng(seed)
@@ -185,14 +185,14 @@ def test_lumping_keeps_stationary_probabilities_and_says_where_it_cannot():
     for of in KINDS.values():
         q = theory.stationary_distribution(theory.lump(of(A.numpy()), blocks))
         np.testing.assert_allclose(q, [float(p[members].sum()) for members in blocks], rtol=1e-13)
-    transient = theory.from_rates(np.array([[0.0, 1, 0, 1], [0, 0, 0, 2], [0, 3, 0, 0], [0, 0, 0, 0]]))
+    transient = theory.from_rates(np.array([[0.0, 1, 1, 4], [0, 0, 0, 2], [1, 3, 0, 0], [0, 0, 0, 0]]))
     with pytest.raises(GeneratorError, match="no stationary probability"):
         theory.lump(transient, [[0], [1, 3], [2]])
     with pytest.raises(ValueError, match="leaves out 1 states"):
         theory.lump(A, [[0, 1, 2], [3, 4]])
     apart = np.kron(np.eye(2), [[0.0, 1], [1, 0]])
     with pytest.raises(NotUniqueError, match="stationary_distributions"):
-        theory.lump(theory.from_rates(apart + np.eye(4, k=2) * 0), [[0, 2], [1], [3]])
+        theory.lump(theory.from_rates(apart), [[0, 2], [1], [3]])
     np.testing.assert_allclose(theory.lump(theory.from_rates(apart), [[0, 2], [1, 3]]), [[-1, 1], [1, -1]])
 
 

@@ -93,14 +93,17 @@ def _until(A: Float[Tensor, "*batch n n"], sets: list[list[int]], *, timed: bool
     free = [state for state in range(n) if state not in taken]
     inner = A[..., free, :][..., :, free]
     onto = torch.stack([A[..., members, :][..., :, free].sum(-2) for members in sets], -2)
-    rates = torch.cat([onto, inner], -2)  # [..., k + f, f]: the targets' rows, then the free states
-    reward = torch.ones_like(inner[..., :1, :]) if timed else onto
+    # rows: the targets, "nowhere", where those go who can go on to none of them, and the free states
+    rates = torch.cat([onto, torch.zeros_like(onto[..., :1, :]), inner], -2)
+    k += 1
+    nowhere = torch.arange(k + len(free), device=A.device) == k - 1
+    reward = onto.new_ones((*A.shape[:-2], 1, len(free))) if timed else onto
     removed = []
     for e in range(len(free) - 1, -1, -1):
         out, arriving = rates[..., : k + e, e], rates[..., k + e, :e]
         exit_rate = out.sum(-1, keepdim=True)
         trap = exit_rate == 0  # no way on from e: it never arrives
-        onward = torch.where(trap, 0.0, out / torch.where(trap, 1.0, exit_rate))
+        onward = torch.where(trap, nowhere[: k + e].to(A.dtype), out / torch.where(trap, 1.0, exit_rate))
         stay = reward[..., :, e] / torch.where(trap, 1.0, exit_rate)
         stay = torch.where(trap, torch.inf if timed else 0.0, stay)
         rates = rates[..., : k + e, :e] + onward[..., :, None] * arriving[..., None, :]
@@ -112,7 +115,7 @@ def _until(A: Float[Tensor, "*batch n n"], sets: list[list[int]], *, timed: bool
         share = onward[..., None, :].expand(*found.shape)
         from_e = stay + torch.where(share == 0, 0.0, share * found).sum(-1)
         found = torch.cat([found, from_e[..., None]], -1)
-    at_targets = torch.zeros(*A.shape[:-2], 1 if timed else k, len(taken), dtype=A.dtype, device=A.device)
+    at_targets = torch.zeros(*A.shape[:-2], 1 if timed else k - 1, len(taken), dtype=A.dtype, device=A.device)
     order = [*free]
     for t, members in enumerate(sets):
         if not timed:

@@ -141,7 +141,7 @@ def certificate(A: Any, q: Any) -> Tensor:
     Probab.* 20 (1988) 228, for the coefficient of ergodicity). Never above the trivial bound ½(‖q‖₁ + 1), which is 1
     for a probability vector and is what remains when rounding makes M meaningless.
 
-    scipy.sparse A[n, n] and q[n]: by one sparse elimination stopped where q is largest (`sparse_certificate`).
+    scipy.sparse A[n, n] and q[n]: by two sparse eliminations (`sparse_certificate`).
 
     Raises `GeneratorError` where A is not a generator, `ValueError` where q is not finite or does not sum to one.
     """

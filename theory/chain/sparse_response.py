@@ -13,6 +13,7 @@ from torch import Tensor
 
 from theory.errors import NumericalError
 from theory.generators.sparse import checked_rates
+from theory.stationary.sparse.distribution import sparse_stationary_distribution
 from theory.stationary.sparse.response import Response
 from theory.stationary.sparse.stopped import reaching, stopped
 
@@ -68,8 +69,9 @@ def sparse_sensitivity(A: Any, dA: Any) -> Tensor:
 def sparse_certificate(A: Any, q: Any) -> Tensor:
     """An upper bound on TV(q, p_st) [] of the scipy.sparse generator A and q[n], that needs no p_st.
 
-    With the root where q is largest: q − p = G d − p 1ᵀG d, d = A q, so TV <= ½ (‖G d‖₁ + |1ᵀG d|); the rounding δ in d
-    adds at most mᵀδ, m the expected times to the root.
+    For any root: q − p = G d − p 1ᵀG d, d = A q, so TV <= ½ (‖G d‖₁ + |1ᵀG d|); the rounding δ in d adds at most mᵀδ, m
+    the expected times to the root. The bound holds whatever the root is; it is sharpest, within a factor of two or so,
+    at a likely state, so one is looked for with p_st, of which nothing else is used.
     """
     found = checked_rates(A)
     vector = _vector(A, q, "q")
@@ -81,11 +83,11 @@ def sparse_certificate(A: Any, q: Any) -> Tensor:
         raise ValueError(f"q must be finite and sum to 1; it sums to 1 + {vector.sum() - 1:.6g}")
     trivial = 0.5 * (size + 1)
     free = np.ones(n, bool)
-    free[int(np.argmax(vector))] = False
+    free[int(np.argmax(sparse_stationary_distribution(A) * found.exit_rate))] = False
     if n == 1:
         return torch.tensor(min(trivial, mass_error), dtype=torch.float64)
     if not reaching(found.rates.tocsr(), np.flatnonzero(~free).tolist()).all():
-        # the likeliest state of q is not reached from everywhere: q may be anything
+        # the root is not reached from everywhere
         return torch.tensor(trivial, dtype=torch.float64)
     chain, states = stopped(found, free)
     d = found.rates @ vector - found.exit_rate * vector

@@ -201,7 +201,7 @@ def _not_unique(A: np.ndarray, element: Sequence[Any]) -> NotUniqueError:
     where = f" (batch element {[int(i) for i in element]})" if element else ""
     return NotUniqueError(
         f"A{where} has {len(classes)} recurrent classes, {listed}{more}: each has a stationary distribution of its "
-        "own. Restrict A to one class, or add the rates that connect them",
+        "own, and theory.stationary_distributions(A) gives them all, with the probability of ending in each",
         classes,
     )
 
