@@ -54,9 +54,7 @@ def inherit(model: nn.Module, config: FastSlowConfig, source: str | Path) -> Inh
     if differing:
         wanted = ", ".join(f"{name} = {getattr(config, name)}" for name in differing)
         options = " ".join(f"--{name.replace('_', '-')} {getattr(theirs, name)}" for name in differing)
-        raise CheckpointError(
-            f"the weights of {source} do not fit a model of {wanted}; it has {options}: take the same"
-        )
+        raise CheckpointError(f"the weights of {source} do not fit a model of {wanted}; take {options}, as they have")
     stored = checkpoint.weights()
     own = dict(model.state_dict(keep_vars=True))
     taken = [name for name in own if name in stored and stored[name].shape == own[name].shape]
@@ -72,4 +70,4 @@ def inherit(model: nn.Module, config: FastSlowConfig, source: str | Path) -> Inh
 
 def _parts(names: list[str]) -> tuple[str, ...]:
     """The first two words of each name: coupling.slow, coupling.gate, …"""
-    return tuple(dict.fromkeys(".".join(name.split(".")[:2]) for name in names))
+    return tuple(sorted({".".join(name.split(".")[:2]) for name in names}))

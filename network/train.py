@@ -24,6 +24,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -80,29 +81,7 @@ _MEANING = {
 def parser() -> Parser:
     """The options of the command; those of the two configurations are absent from the result unless given."""
     made = Parser(prog="python -m network.train", description=__doc__)
-    made.add_argument(
-        "--corpus", nargs="+", metavar="NAME|PATH", help="shakespeare (default), source, or text files and folders"
-    )
-    made.add_argument(
-        "--exclude",
-        nargs="+",
-        metavar="PATTERN",
-        default=argparse.SUPPRESS,
-        help="leave out files of --corpus whose path, name or folder fits, as in '*.png' build",
-    )
-    made.add_argument(
-        "--skip-undecodable",
-        action="store_true",
-        default=argparse.SUPPRESS,
-        help="leave out files of --corpus that are no UTF-8 text, where they are refused otherwise",
-    )
-    made.add_argument(
-        "--bpe",
-        type=positive_integer,
-        metavar="V",
-        default=argparse.SUPPRESS,
-        help="byte-pair encoding with V tokens, trained here (default: bytes)",
-    )
+    add_corpus_options(made)
     made.add_argument("--preset", choices=PRESETS, help="sizes and training of that name; options beside it win")
     made.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (default: a new one under runs/)")
     made.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder")
@@ -112,13 +91,49 @@ def parser() -> Parser:
     made.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:N, mps")
     made.add_argument("--quiet", action="store_true", help="no progress bar, nothing said at the start")
     made.add_argument("--json", action="store_true", help="print the result as JSON")
-    for title, config in (("model", FastSlowConfig), ("training", TrainConfig)):
-        group = made.add_argument_group(title)
-        for field in fields(config):
-            if field.name == "vocab_size":  # the tokenizer decides
-                continue
-            _add_field(group, field.name, field.default)
+    add_options(made)
     return made
+
+
+def add_corpus_options(command: argparse.ArgumentParser) -> None:
+    """The options that say which texts are read and what their tokens are."""
+    command.add_argument(
+        "--corpus", nargs="+", metavar="NAME|PATH", help="shakespeare (default), source, or text files and folders"
+    )
+    command.add_argument(
+        "--exclude",
+        nargs="+",
+        metavar="PATTERN",
+        default=argparse.SUPPRESS,
+        help="leave out files of --corpus whose path, name or folder fits, as in '*.png' build",
+    )
+    command.add_argument(
+        "--skip-undecodable",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="leave out files of --corpus that are no UTF-8 text, where they are refused otherwise",
+    )
+    command.add_argument(
+        "--bpe",
+        type=positive_integer,
+        metavar="V",
+        default=argparse.SUPPRESS,
+        help="byte-pair encoding with V tokens, trained here (default: bytes)",
+    )
+
+
+def add_options(
+    command: argparse.ArgumentParser, *, without: Sequence[str] = (), usual: Mapping[str, Any] | None = None
+) -> None:
+    """An option for every field of the two configurations, absent from the result unless given.
+
+    without: fields that the command sets otherwise. usual: defaults of its own, told in the help.
+    """
+    for title, config in (("model", FastSlowConfig), ("training", TrainConfig)):
+        group = command.add_argument_group(title)
+        for field in fields(config):
+            if field.name != "vocab_size" and field.name not in without:  # the tokenizer decides on the vocabulary
+                _add_field(group, field.name, (usual or {}).get(field.name, field.default))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -136,8 +151,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _train(options: argparse.Namespace) -> int:
     given = {**PRESETS.get(options.preset, {}), **vars(options)}
     stored = _stored(options)
-    model = {**stored["model"], **_given(given, FastSlowConfig)}
-    training = TrainConfig(**{**stored["training"], **_given(given, TrainConfig)})
+    model = {**stored["model"], **given_fields(given, FastSlowConfig)}
+    training = TrainConfig(**{**stored["training"], **given_fields(given, TrainConfig)})
     FastSlowConfig(**model)  # what is wrong with the options is said before a corpus is read
 
     from network.corpus import open_corpus
@@ -242,7 +257,8 @@ def _report(result: Any, as_json: bool) -> None:
     print("\n".join([*lines, f"run folder {result.run}"]))  # noqa: T201
 
 
-def _given(options: dict[str, Any], config: Any) -> dict[str, Any]:
+def given_fields(options: Mapping[str, Any], config: Any) -> dict[str, Any]:
+    """Those of `options` that are fields of `config`, a configuration class."""
     return {field.name: options[field.name] for field in fields(config) if field.name in options}
 
 

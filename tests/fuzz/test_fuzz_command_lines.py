@@ -77,9 +77,9 @@ def idle(monkeypatch):
     train = importlib.import_module("network.train")
 
     def checked(options):
-        model = train._given(vars(options), train.FastSlowConfig)
+        model = train.given_fields(vars(options), train.FastSlowConfig)
         train.FastSlowConfig(**model)
-        train.TrainConfig(**train._given(vars(options), train.TrainConfig))
+        train.TrainConfig(**train.given_fields(vars(options), train.TrainConfig))
         return 0
 
     monkeypatch.setattr(train, "_train", checked)

@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from network.config import ARMS, GATES, FastSlowConfig
+from network.config import ARMS, FastSlowConfig
+from network.train import add_corpus_options, add_options, given_fields
 from network.training_config import TrainConfig
 from verify.ablation import __doc__ as ABOUT
 from verify.ablation.study import DEFAULT_ARMS, MARGIN, ROUNDS, measure
@@ -22,11 +23,16 @@ from verify.command_line import (
     positive_integers,
     positive_number,
     run,
+    seed_numbers,
     write_whole,
 )
 
 if TYPE_CHECKING:
     from verify.ablation.result import Ablation
+
+
+SET_HERE = ("arm", "period", "seed", "compute_frozen")  # by the study itself
+USUAL = {"evaluations": 5, "eval_tokens": 32_768}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,47 +41,17 @@ def parser() -> argparse.ArgumentParser:
     arms = ",".join(DEFAULT_ARMS)
     p.add_argument("--arms", default=arms, help=f"baseline first, of {', '.join(ARMS)}; default {arms}")
     p.add_argument(
-        "--seeds", type=positive_integer, default=3, metavar="N", help="seeds 0 … N − 1; default %(default)s"
+        "--seeds",
+        type=seed_numbers,
+        default=(0, 1, 2),
+        metavar="N|S,S,…",
+        help="how many, 0 … N − 1, or which, as in 0,5,7; default 3",
     )
     p.add_argument(
         "--periods", type=positive_integers, default=[8], metavar="P,P,…", help="tokens per slow update; default 8"
     )
-    for config, name, meaning in (
-        (TrainConfig, "tokens", "training tokens of a cell"),
-        (TrainConfig, "batch_size", "sequences a step"),
-        (TrainConfig, "evaluations", "how many points of its path"),
-        (TrainConfig, "eval_tokens", "validation tokens at each; the last loss reads 262,144"),
-        (FastSlowConfig, "block_size", "tokens of a sequence, T"),
-        (FastSlowConfig, "n_layer", "fast layers"),
-        (FastSlowConfig, "n_slow_layer", "slow layers"),
-        (FastSlowConfig, "n_embd", "width"),
-        (FastSlowConfig, "n_head", "heads"),
-    ):
-        default = {"eval_tokens": 32_768, "evaluations": 5}.get(name, getattr(config, name))
-        flag = "--" + name.replace("_", "-")
-        p.add_argument(flag, type=int, default=default, help=f"{meaning}; default %(default)s")
-    p.add_argument(
-        "--attention-window", type=positive_integer, metavar="W", help="tokens a fast layer reads; default all"
-    )
-    p.add_argument("--gate", choices=GATES, default="scalar", help="form of the gate; default %(default)s")
-    for config, name, meaning in (
-        (FastSlowConfig, "gate_start", "where the gate starts"),
-        (TrainConfig, "gate_rate", "the gate's learning rate over that of the rest"),
-        (TrainConfig, "coupling_loss", "weight of the coupling's own objective"),
-    ):
-        default, flag = getattr(config, name), "--" + name.replace("_", "-")
-        p.add_argument(flag, type=float, default=default, help=f"{meaning}; default %(default)s")
-    p.add_argument("--gate-warmup", type=int, default=0, help="steps of the gate's own warm-up; default %(default)s")
-    rate = TrainConfig.learning_rate
-    p.add_argument("--learning-rate", type=positive_number, default=rate, help="its peak; default %(default)s")
-    p.add_argument("--dtype", default="float32", help="float32, float64 or bfloat16; default %(default)s")
-    p.add_argument("--compile", action="store_true", help="torch.compile the models")
-    p.add_argument(
-        "--corpus",
-        nargs="+",
-        default=["shakespeare"],
-        help="shakespeare (default), source, files and folders, regimes[:s=…,f=…] or system:NAME (verify.corpus)",
-    )
+    add_corpus_options(p)
+    add_options(p, without=SET_HERE, usual=USUAL)
     p.add_argument(
         "--margin", type=positive_number, default=MARGIN, help="nats that count as none; default %(default)s"
     )
@@ -108,9 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _command(arguments: Any, arms: tuple[str, ...]) -> int:
     given = vars(arguments)
     # the least of the periods, since the default one may exceed --block-size; each model gets its own
-    sizes = {name: given[name] for name in given.keys() & FastSlowConfig().to_dict().keys()}
-    model = FastSlowConfig(**sizes, period=min(arguments.periods))
-    training = TrainConfig(**{name: given[name] for name in given.keys() & TrainConfig().to_dict().keys()})
+    model = FastSlowConfig(**given_fields(given, FastSlowConfig), period=min(arguments.periods))
+    training = TrainConfig(**{**USUAL, **given_fields(given, TrainConfig)})
+    reading = {name: given[name] for name in ("bpe", "exclude", "skip_undecodable") if name in given}
     out = check_writable(arguments.out)
     cells = check_writable(arguments.cells, "--cells") if arguments.cells else out / "cells"
     device = check_device(arguments.device)
@@ -121,10 +97,11 @@ def _command(arguments: Any, arms: tuple[str, ...]) -> int:
     ablation = measure(
         model,
         training,
-        corpus=arguments.corpus,
+        corpus=arguments.corpus or ["shakespeare"],
+        reading=reading,
         folder=cells,
         arms=arms,
-        seeds=range(arguments.seeds),
+        seeds=arguments.seeds,
         periods=arguments.periods,
         margin=arguments.margin,
         rounds=arguments.rounds,

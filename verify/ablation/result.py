@@ -208,7 +208,8 @@ class Ablation:
             lines[0] = lines[0].replace("equal?", f"±{self.margin:g}?".rjust(9))
             lines.append(
                 "difference: nats per token, paired by seed, intervals uncorrected (the JSON has simultaneous ones); "
-                f"±{self.margin:g}?: equivalent to zero within that margin, two one-sided t tests at 5 %"
+                f"±{self.margin:g}?: equivalent to zero within that margin, two one-sided t tests at 5 %: the 90 % "
+                "interval lies within it (the one shown is of 95 % and wider)"
             )
         return "\n".join(lines + self._answer_lines())
 

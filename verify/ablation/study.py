@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ def measure(
     *,
     corpus: Sequence[str],
     folder: Path,
+    reading: Mapping[str, Any] | None = None,
     arms: Sequence[str] = DEFAULT_ARMS,
     seeds: Sequence[int] = (0, 1, 2),
     periods: Sequence[int] = (8,),
@@ -40,8 +41,9 @@ def measure(
     """Train `model` and `training` for each of `arms`, `seeds` and `periods`, whatever these name themselves.
 
     The first arm is the baseline. corpus: as `verify.corpus.open_corpus` takes it; of `regimes` the exact losses are
-    given too. folder: where finished cells are
-    kept. rounds: of the step times (0: none). scheduler, jobs, fresh: as `verify.cells.run_cells` takes them. finished:
+    given too. folder: where finished cells are kept. reading: `exclude` and `skip_undecodable` of the corpus, `bpe` of
+    the tokens, where they are not the usual ones. rounds: of the step times (0: none). scheduler, jobs, fresh: as
+    `verify.cells.run_cells` takes them. finished:
     called after each cell with what there is so far.
 
     Raises `ValueError` for no or repeated arms, seeds or periods, a period that the model cannot have and a corpus that
@@ -61,14 +63,16 @@ def measure(
         if not values or len(set(values)) != len(values):
             raise ValueError(f"{name} must be different and at least one, got {list(values)}")
     paired_difference((), margin=margin)
-    texts = open_corpus(corpus)
+    reading = dict(reading or {})
+    bpe = reading.pop("bpe", None)
+    texts = open_corpus(corpus, **reading)
     source = parse(texts.paths[0]) if len(texts.paths) == 1 else None
     answer = None
     if isinstance(source, Regimes):
         reach = () if model.attention_window is None else (model.n_layer * (model.attention_window - 1) + 1,)
         answer = exact_losses(source, block_size=model.block_size, reach=reach)
     models = {(period, arm): replace(model, arm=arm, period=period) for period in periods for arm in arms}
-    study = Study(models, training, seeds, texts=texts, device=device)
+    study = Study(models, training, seeds, texts=texts, bpe=bpe, device=device)
     made_with = provenance(seed=seeds[0], device=device)
     timing = step_time_cell(
         list(models.values()),
@@ -84,6 +88,8 @@ def measure(
         "training": {k: v for k, v in training.to_dict().items() if k != "seed"},
         "corpus": list(texts.paths),
         "sha256": texts.sha256,
+        **texts.options,
+        **({"bpe": bpe} if bpe is not None else {}),
         "arms": list(arms),
         "seeds": list(seeds),
         "periods": list(periods),

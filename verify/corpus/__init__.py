@@ -60,8 +60,11 @@ def made(source: Regimes | SystemText, folder: Path) -> Path:
     return path
 
 
-def open_corpus(spec: str | Path | Sequence[str | Path]) -> Corpus:
-    """`network.corpus.open_corpus`, for the names of made corpora too: their text lies in the token cache."""
+def open_corpus(spec: str | Path | Sequence[str | Path], **options: Any) -> Corpus:
+    """`network.corpus.open_corpus`, for the names of made corpora too: their text lies in the token cache.
+
+    options: `exclude` and `skip_undecodable`, of text files and folders.
+    """
     import hashlib
     from dataclasses import replace
 
@@ -71,7 +74,7 @@ def open_corpus(spec: str | Path | Sequence[str | Path]) -> Corpus:
     names = [spec] if isinstance(spec, str | Path) else list(spec)
     source = parse(str(names[0])) if len(names) == 1 else None
     if source is None:
-        return corpus.open_corpus(spec)
+        return corpus.open_corpus(spec, **options)
     key = hashlib.sha256(f"1 {source.name}".encode()).hexdigest()[:16]
     path = made(source, default_cache() / f"{source.name.partition(':')[0]}-{key}")
     return replace(corpus.open_corpus(path), paths=(source.name,))

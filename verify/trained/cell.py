@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import metadata
@@ -32,11 +32,18 @@ NAME = "verify.training_cells:train_cell"  # of every finished cell, wherever th
 
 
 def training_cell(
-    model: FastSlowConfig, training: TrainConfig, *, corpus: Sequence[str], sha256: str, device: str = "cpu"
+    model: FastSlowConfig,
+    training: TrainConfig,
+    *,
+    corpus: Sequence[str],
+    sha256: str,
+    device: str = "cpu",
+    reading: Mapping[str, Any] | None = None,
 ) -> Cell:
     """The cell that trains `model` as `training` says on the texts `corpus`, whose contents have that `sha256`.
 
-    The vocabulary is the corpus's own, whatever `model` names.
+    The vocabulary is the corpus's own, whatever `model` names. reading: `exclude`, `skip_undecodable` and `bpe`, where
+    they are given.
     """
     used, training = canonical(model), canonical_training(training, model.arm)
     sizes = used.differing()
@@ -49,6 +56,7 @@ def training_cell(
         "device": device,
         "torch": public_version("torch"),
         "training_version": TRAINING_VERSION,
+        **({"reading": dict(reading)} if reading else {}),
     }
     clock = "" if used.arm == "dense" else f", P = {used.period}"
     layers = f"{used.n_layer} + {used.n_slow_layer}"
@@ -103,10 +111,12 @@ def train_cell(configuration: dict[str, Any]) -> dict[str, Any]:
     from network.evaluate import evaluate
     from network.training import train
 
-    corpus = open_corpus(configuration["corpus"])
+    reading = dict(configuration.get("reading", {}))
+    bpe = reading.pop("bpe", None)
+    corpus = open_corpus(configuration["corpus"], **reading)
     if corpus.sha256 != configuration["sha256"]:
         raise ValueError(f"the corpus {corpus.name} holds other texts here: its sha256 is {corpus.sha256}")
-    data = load_data(corpus)
+    data = load_data(corpus, bpe_vocab=bpe)
     model = FastSlowConfig.from_dict({**FIRST_MODEL, **configuration["model"], "vocab_size": data.vocab_size})
     training = TrainConfig.from_dict({**FIRST_TRAINING, **configuration["training"]})
     with one_thread(), processes(configuration["device"]) as group:

@@ -25,7 +25,7 @@ class Study(Generic[Name]):
     """The cells of `models`, each trained as `training` says for each of `seeds` on `texts`.
 
     models: a name of the caller's choice -> the model; two that train alike share their cells. trainings: the training
-    of single names, where it differs. Raises `ValueError` for seeds that are repeated or none.
+    of single names, where it differs. bpe: the vocabulary of byte pairs, None for bytes. Raises `ValueError` for seeds that are repeated or none.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class Study(Generic[Name]):
         seeds: Sequence[int],
         *,
         texts: Corpus,
+        bpe: int | None = None,
         device: str = "cpu",
         trainings: Mapping[Name, TrainConfig] | None = None,
     ) -> None:
@@ -49,6 +50,7 @@ class Study(Generic[Name]):
                 corpus=texts.paths,
                 sha256=texts.sha256,
                 device=device,
+                reading={**texts.options, **({} if bpe is None else {"bpe": bpe})},
             )
             for seed in seeds
             for name, model in models.items()
