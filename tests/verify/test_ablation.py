@@ -185,7 +185,7 @@ def test_a_cell_that_fails_is_named_and_the_rest_goes_on(command, corpus, tmp_pa
     [
         (["--arms", "dense,sparse"], "argument --arms: 'dense,sparse' must hold different arms of dense"),
         (["--arms", "dense,dense"], "argument --arms"),
-        (["--seeds", "0"], "argument --seeds: '0' must be an integer >= 1"),
+        (["--seeds", "0"], "argument --seeds: '0' is neither a number of seeds, such as 3 for 0, 1, 2, nor a list"),
         (["--see", "1"], "unrecognized arguments"),
         (["--rounds", "-1"], "argument --rounds: must be >= 0"),
         (["--periods", "4,4"], "periods must be different"),

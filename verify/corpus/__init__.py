@@ -75,6 +75,8 @@ def open_corpus(spec: str | Path | Sequence[str | Path], **options: Any) -> Corp
     source = parse(str(names[0])) if len(names) == 1 else None
     if source is None:
         return corpus.open_corpus(spec, **options)
+    if options:
+        raise ValueError(f"the corpus {source.name} is made here: leave {' and '.join(options)} away")
     key = hashlib.sha256(f"1 {source.name}".encode()).hexdigest()[:16]
     path = made(source, default_cache() / f"{source.name.partition(':')[0]}-{key}")
     return replace(corpus.open_corpus(path), paths=(source.name,))

@@ -25,7 +25,8 @@ class Study(Generic[Name]):
     """The cells of `models`, each trained as `training` says for each of `seeds` on `texts`.
 
     models: a name of the caller's choice -> the model; two that train alike share their cells. trainings: the training
-    of single names, where it differs. bpe: the vocabulary of byte pairs, None for bytes. Raises `ValueError` for seeds that are repeated or none.
+    of single names, where it differs. bpe: the vocabulary of byte pairs, None for bytes. Raises `ValueError` for seeds
+    that are repeated or none.
     """
 
     def __init__(
