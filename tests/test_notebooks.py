@@ -127,6 +127,32 @@ def test_a_number_that_has_moved_is_found(name):
     assert differences(numbers, {k: v for k, v in numbers.items() if k != first}) == [first]
 
 
+def coarse(source, numbers):
+    """The keys whose value is rounded to a step that the comparison would see: a tie that rounding tips fails it."""
+    (shown,) = [node.value for node in ast.parse(source).body if isinstance(getattr(node, "value", None), ast.Dict)]
+    found = []
+    for key, expression in zip(shown.keys, shown.values, strict=True):
+        values = numbers[key.value] if isinstance(numbers[key.value], list) else [numbers[key.value]]
+        for call in (node for node in ast.walk(expression) if isinstance(node, ast.Call)):
+            if getattr(call.func, "id", "") == "round" and key.value not in FACTOR and len(call.args) == 2:
+                step = 10.0 ** -call.args[1].value
+                if any(step > RELATIVE * abs(value) for value in values):
+                    found.append(key.value)
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_numbers_are_rounded_more_finely_than_they_are_compared(name):
+    notebook = committed(name)
+    assert coarse(code_cells(notebook)[-1].source, published(notebook)) == []
+
+
+def test_a_number_rounded_too_coarsely_is_found():
+    # 0.825 to two digits: 0.82 or 0.83, as the last bit falls, and 1.2 % apart
+    source = "x = 1\n{'a': round(x, 2), 'b': [round(y, 3) for y in x], 'c': x}"
+    assert coarse(source, {"a": 0.83, "b": [0.825, 3.55], "c": 0.1}) == ["a"]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_outputs_are_committed_in_order_and_without_errors(name):
     notebook = committed(name)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from theory import NotUniqueError, from_rates, gth, stationary_distribution
+from theory import NotUniqueError, from_rates, stationary_distribution
+from theory.stationary.dense import gth
 
 pytestmark = pytest.mark.numerical
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy.integrate import RK45
 
-from theory import compiled, dormand_prince
+from theory import compiled
+from theory.jumps import dormand_prince
 from theory.jumps.dormand_prince import dormand_prince_step
 
 pytestmark = pytest.mark.numerical

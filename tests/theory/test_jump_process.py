@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import theory
-from theory import jump_kernels
 from theory.errors import GeneratorError, NotUniqueError, NumericalError
+from theory.jumps import kernels
 from theory.jumps.process import in_parts, streams
 
 pytestmark = pytest.mark.numerical
@@ -37,7 +37,7 @@ def test_random_bits_are_xoshiro256plusplus():
     ours, theirs = [np.uint64(k) for k in (1, 2, 3, 4)], [1, 2, 3, 4]
     drawn = []
     for _ in range(500):
-        bits, *ours = jump_kernels._next(*(np.uint64(value) for value in ours))
+        bits, *ours = kernels._next(*(np.uint64(value) for value in ours))
         drawn.append(int(bits))
         assert drawn[-1] == reference(theirs)
     # The first outputs of the authors' own implementation from the state (1, 2, 3, 4).
@@ -45,7 +45,7 @@ def test_random_bits_are_xoshiro256plusplus():
 
 
 def test_ziggurat_layers_have_equal_area_and_close_at_the_top():
-    x, f = jump_kernels._ziggurat()
+    x, f = kernels._ziggurat()
     areas = x[1:256] * (f[2:257] - f[1:256])
     assert np.abs(areas / areas[0] - 1).max() < 1e-11
     assert abs((x[1] * f[1] + np.exp(-x[1])) / areas[0] - 1) < 1e-12
@@ -80,7 +80,7 @@ def test_alias_tables_hold_exactly_the_weights(weights, exponent):
         return
     table = np.tile(scaled, (1, n, 1))
     accept, alias = np.empty(table.shape), np.empty(table.shape, np.uint64)
-    jump_kernels.alias_tables(table, accept, alias)
+    kernels.alias_tables(table, accept, alias)
     assert ((accept >= 0) & (accept <= 1)).all()
     drawn = accept[0, 0] / n
     np.add.at(drawn, alias[0, 0].astype(int), (1 - accept[0, 0]) / n)
