@@ -108,6 +108,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, help="processes (default: one a core)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--fresh", action="store_true", help="compute finished cells again")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the JSON that is written")
     options = parser.parse_args()
 
     from network.config import FastSlowConfig
@@ -158,8 +159,8 @@ def main() -> int:
             "unfinished": [cell.label for cell in cells if cell.key not in done or done[cell.key].failed],
             "provenance": provenance(seed=options.seeds[0], device=options.device),
         }
-        RESULTS.parent.mkdir(exist_ok=True)
-        write_whole(RESULTS, strict_json(rounded(content)) + "\n")
+        options.results.parent.mkdir(exist_ok=True)
+        write_whole(options.results, strict_json(rounded(content)) + "\n")
         return records
 
     folder = Path("out/generator_defect")

@@ -26,6 +26,7 @@ from theory.chain.occupation import (
     occupation_covariance,
     occupation_interval,
     occupation_mean,
+    occupation_variance,
 )
 from theory.chain.relaxation import relaxation_times, spectral_gap
 from theory.chain.sparse_response import rate_gradient
@@ -96,6 +97,7 @@ __all__ = [
     "occupation_covariance",
     "occupation_interval",
     "occupation_mean",
+    "occupation_variance",
     "predicted_gap",
     "propagate",
     "rate_gradient",

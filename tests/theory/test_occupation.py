@@ -173,7 +173,8 @@ def test_transient_states_have_no_spread_and_leave_the_joint_region():
     assert float(C[2].abs().max()) < 1e-15
     occupation = theory.sample_jumps(A, 0, 50.0, seed=0).occupation
     assert theory.occupation_chi2(A, occupation, 50.0)[1] == 1
-    assert theory.occupation_interval(A, occupation, 50.0)[2].tolist() == [0.0, 0.0]
+    start = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
+    assert theory.occupation_interval(A, occupation, 50.0, start=start)[2, 0] == 0.0
     assert theory.occupation_chi2(torch.zeros(1, 1).double(), torch.ones(1).double(), 1.0) == (0.0, 0)
 
 
@@ -218,3 +219,48 @@ def test_what_is_refused():
     wells[0, 3] = wells[3, 0] = 1e-15
     with pytest.raises(NumericalError, match="relaxes so slowly that rounding decides"):
         theory.occupation_chi2(theory.from_rates(wells), torch.full((6,), 1 / 6, dtype=torch.float64), 1.0)
+
+
+def test_the_variance_at_every_time_is_that_of_an_exponential_lifetime():
+    """State 1 is left at rate 1 for good: its occupation is min(E, t)/t with E ~ Exp(1)."""
+    A = theory.from_rates([[0.0, 1.0], [0.0, 0.0]])
+    start = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    for t in (0.3, 2.0, 10.0, 1e5):
+        square = 2.0 * (1.0 - math.exp(-t) * (1.0 + t))  # E min(E, t)²
+        mean = 1.0 - math.exp(-t)
+        expected = (square - mean**2) / t**2
+        assert theory.occupation_variance(A, start, t).tolist() == pytest.approx([expected] * 2, rel=1e-5, abs=1e-15)
+
+
+def test_the_variance_at_every_time_tends_to_that_of_the_limit():
+    A = random_generator(4, seed=7)
+    start = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64)
+    limit = theory.occupation_covariance(A).diagonal()
+    for t, tolerance in ((200.0, 0.02), (2000.0, 0.002)):
+        torch.testing.assert_close(t * theory.occupation_variance(A, start, t), limit, rtol=tolerance, atol=0)
+
+
+@pytest.mark.parametrize("t", [1.0, 10.0, 1e5])
+def test_the_interval_of_a_transient_state_covers(t):
+    """sample_jumps([[0, 1], [0, −1]], 1, t): p_st = e₀; without the start the interval had width 0 beside it."""
+    path = theory.sample_jumps([[0.0, 1.0], [0.0, -1.0]], [1] * 400, t, seed=0, record=False)
+    p = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    covered = ((path.interval[..., 0] <= p) & (p <= path.interval[..., 1])).double().mean(0)
+    assert float(covered.min()) >= 0.95
+    assert bool((path.interval[..., 1] - path.interval[..., 0] < 10.0 / t).all())  # and says something
+
+
+@pytest.mark.parametrize("times", [0.2, 1.0, 20.0])
+def test_the_interval_of_a_metastable_chain_is_conservative(times):
+    rates = torch.ones(4, 4, dtype=torch.float64)
+    rates[:2, 2:], rates[2:, :2] = 3e-3, 1e-3
+    A = theory.from_rates(rates)
+    p = theory.stationary_distribution(A)
+    path = theory.sample_jumps(A, [0] * 300, times / float(theory.spectral_gap(A)), seed=1, record=False)
+    covered = ((path.interval[..., 0] <= p) & (p <= path.interval[..., 1])).double().mean(0)
+    assert float(covered.min()) >= 0.95
+
+
+def test_without_a_start_transient_states_are_refused():
+    with pytest.raises(ValueError, match="pass start="):
+        theory.occupation_interval([[0.0, 1.0], [0.0, -1.0]], [0.5, 0.5], 10.0)

@@ -50,7 +50,7 @@ def test_equivalence_at_the_margin_is_claimed_wrongly_at_most_one_time_in_twenty
 
 def test_what_does_not_vary_is_a_point():
     zero = paired_difference([0.0, 0.0, 0.0])
-    assert zero.interval == (0.0, 0.0) and zero.equivalent and zero.p_equivalence == 0.0 and zero.effect_size is None
+    assert zero.interval == (0.0, 0.0) and zero.equivalent and zero.p_equivalence == 0.0 and zero.effect_size == 0.0
     far = paired_difference([0.5, 0.5])
     assert far.interval == (0.5, 0.5) and far.equivalent is False
 

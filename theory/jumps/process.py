@@ -46,11 +46,13 @@ class JumpPath:
 
     @cached_property
     def interval(self) -> Tensor:
-        """The 95 % interval [..., n, 2] of each occupation, (lower, upper); `occupation_interval` has other levels.
+        """A 95 % interval [..., n, 2] of each p_st,i from this path and its start, (lower, upper), transient states and
+        metastable chains included; `occupation_interval` says how, and has other levels.
 
         Raises `NotUniqueError` where A has several recurrent classes: the occupation then estimates no single p_st.
         """
-        return occupation_interval(self.A, self.occupation, self.t)
+        start = torch.nn.functional.one_hot(self.states[..., 0], self.A.shape[-1]).to(self.A)
+        return occupation_interval(self.A, self.occupation, self.t, start=start)
 
 
 def sample_jumps(

@@ -8,6 +8,8 @@ type of outcome that its check may return, hence the words that it may end in:
     heuristic, empirical  `Empirical`   CONSISTENT, INCONSISTENT or INCONCLUSIVE, with an effect size
     gap                   `Gap`         MEASURED: a place where the network departs from the theory, and by how much
 
+A check of any tag may end NOT_RUN instead, where its profile does not train what it needs: `NotRun`.
+
 `mutant` runs the same measurement on a deliberately broken input, `mutants` on more of them, each of another kind and
 of the smallest size that matters. An outcome says through `refuted` whether it noticed: a check that cannot fail is no
 check.
@@ -24,7 +26,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
-from verify.statistics.verdict import EmpiricalVerdict, ExactVerdict, GapVerdict, Verdict
+from verify.statistics.verdict import NOT_RUN, EmpiricalVerdict, ExactVerdict, GapVerdict, Verdict
 
 PROFILES = ("quick", "paper", "scale")
 TAGS = ("exact", "structural", "heuristic", "empirical", "gap")
@@ -142,6 +144,20 @@ class Gap(Outcome):
         return self.measured is not None and self.bound is not None and self.measured <= self.bound
 
 
+@dataclass(frozen=True, kw_only=True)
+class NotRun(Outcome):
+    """Nothing was measured, because the profile does not train what the claim needs; the reason names one that does.
+
+    An outcome of a check of any tag, and no verdict on the claim.
+    """
+
+    verdict: str = field(init=False, default=NOT_RUN)
+
+    def __post_init__(self) -> None:
+        if not any(name in self.reason for name in PROFILES) or self.measured is not None:
+            raise TypeError(f"an outcome that was not run names the profile that runs it, and measures nothing: {self}")
+
+
 O = TypeVar("O", bound=Outcome)  # noqa: E741
 
 
@@ -171,7 +187,7 @@ class Claim(Generic[O]):
     id: str
     statement: str
     source: str
-    check: Callable[[Profile], O]
+    check: Callable[[Profile], O | NotRun]
     mutant: Callable[[Profile], O]
     mutation: str
     cells: Callable[[Profile], list[Any]] | None = None
@@ -193,9 +209,12 @@ class Claim(Generic[O]):
         """Every mutant by its role: `mutant`, then the further ones by name."""
         return {"mutant": Mutant("mutant", self.mutation, self.mutant)} | {one.name: one for one in self.mutants}
 
-    def run(self, role: str, profile: Profile) -> O:
-        """The outcome of `check` or of a mutant; `TypeError` where it or its verdict is not of the type of the tag."""
+    def run(self, role: str, profile: Profile) -> O | NotRun:
+        """The outcome of `check` or of a mutant; `TypeError` where it or its verdict is not of the type of the tag, nor
+        a check that was not run."""
         found = (self.check if role == "check" else self.gallery[role].run)(profile)
+        if role == "check" and isinstance(found, NotRun):
+            return found
         if type(found) is not self.outcome:
             raise TypeError(
                 f"claim {self.id} is {self.tag}: its {role} must return {self.outcome.__name__}, not "

@@ -22,11 +22,12 @@ UNKNOWN_TAG = "unknown"  # of a file that holds no claim
 class ClaimResult:
     """One claim, what its check found, and whether the check refuted its mutant.
 
-    verdict: a word of the tag's vocabulary, or ERROR. quantity: what `measured` is; bound, interval, effect_size,
-    details: see `verify.claim`. mutation: what the first mutant breaks; mutant_refuted: whether the check noticed every
-    mutant (None: not run); mutant_reason: what it said, of those that went unnoticed where there are any; mutants: each
-    with its name, what it breaks, whether it was refuted, and the reason. seconds: of the check. file: where the claim
-    is defined. resumed: whether the check had been finished by an earlier run. traceback: of an ERROR.
+    verdict: a word of the tag's vocabulary, NOT_RUN or ERROR. quantity: what `measured` is; bound, interval,
+    effect_size, details: see `verify.claim`. mutation: what the first mutant breaks; mutant_refuted: whether the check
+    noticed every mutant (None: not run); mutant_reason: what it said, of those that went unnoticed where there are
+    any; mutants: each with its name, what it breaks, whether it was refuted, and the reason. seconds: of the check.
+    file: where the claim is defined. resumed: whether the check had been finished by an earlier run. traceback: of an
+    ERROR.
     """
 
     id: str

@@ -18,7 +18,7 @@ from verify.cells import Cell, CellResult, run_cells, source_fingerprint
 from verify.claim.discovery import BUILT_IN, BrokenClaim, FoundClaim, load
 from verify.claim.kinds import Claim, Outcome, Profile
 from verify.claim.result import UNKNOWN_TAG, VOCABULARY, ClaimResult, Report
-from verify.statistics.verdict import ERROR
+from verify.statistics.verdict import ERROR, NOT_RUN
 
 
 def run_claims(
@@ -211,7 +211,7 @@ def _result(found: FoundClaim | BrokenClaim, check: CellResult, mutants: dict[st
         return ClaimResult(**told, verdict=ERROR, reason=check.error, traceback=check.traceback)
     fields = dict(check.result)
     del fields["refuted"]
-    if fields["verdict"] not in list(VOCABULARY[claim.tag]):
+    if fields["verdict"] not in (*VOCABULARY[claim.tag], NOT_RUN):
         raise ValueError(f"claim {claim.id} is {claim.tag} and cannot end in {fields['verdict']!r}")
     if fields["interval"] is not None:
         fields["interval"] = tuple(fields["interval"])

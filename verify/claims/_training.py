@@ -10,8 +10,16 @@ import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from verify.claim import Empirical, Profile
-from verify.statistics.paired import LEVEL, MARGIN, PairedDifference, paired_difference
+from verify.claim import Empirical, NotRun, Profile
+from verify.statistics.paired import (
+    LEVEL,
+    MARGIN,
+    POWER,
+    PairedDifference,
+    paired_difference,
+    power_of_equivalence,
+    seeds_for_equivalence,
+)
 from verify.statistics.verdict import EmpiricalVerdict
 
 if TYPE_CHECKING:
@@ -70,44 +78,84 @@ def losses_of(trained: Sequence[dict[str, Any]], arm: str) -> dict[int, float]:
 
 
 def judge_neutrality(trained: Sequence[dict[str, Any]]) -> Empirical:
-    """Is coupled − dense nothing, and is the gate closed? By the paper's criterion and by the paired one.
+    """Is coupled − dense nothing, and does shutting the gate cost nothing? Both by equivalence to zero over seeds.
 
-    (a) |mean| within the dense arm's run-to-run standard deviation, the paper's; (b) equivalence to zero within
-    ± MARGIN, and whether the paired interval excludes zero. The gate counts as closed while shutting it moves the loss
-    by less than MARGIN. CONSISTENT where (a), (b) and the gate agree; INCONSISTENT where neither criterion calls it
-    neutral, or the gate is open; INCONCLUSIVE, with the disagreement in words, otherwise.
+    A figure is neutral where two one-sided tests place its mean within ± MARGIN, at however narrow an interval; it is
+    an effect where the paired 95 % interval excludes zero and equivalence is not shown. CONSISTENT where both figures
+    are neutral, INCONSISTENT where one is an effect, INCONCLUSIVE otherwise; how many seeds would decide is said.
+    The paper's own criterion, |mean| within the dense arm's run-to-run standard deviation, is reported beside it.
     """
     found = paired(trained, "coupled", "dense")
     if found is None or found.interval is None:
         return undecided("at least two paired seeds of coupled and dense are needed")
-    coupled = [cell for cell in trained if cell["arm"] == "coupled"]
-    opened = statistics.fmean(cell["closed_gate_loss"] - cell["validation_loss"] for cell in coupled)
-    gate = statistics.fmean(cell["gate"] for cell in coupled)
+    coupled = {cell["seed"]: cell for cell in trained if cell["arm"] == "coupled"}
+    seeds = sorted(coupled.keys() & losses_of(trained, "dense").keys())
+    costs = [coupled[seed]["closed_gate_loss"] - coupled[seed]["validation_loss"] for seed in seeds]
+    cost = paired_difference(costs)
+    if cost is None or cost.interval is None:
+        raise RuntimeError("paired seeds of coupled and dense without a cost of shutting the gate")
+    gate = statistics.fmean(coupled[seed]["gate"] for seed in seeds)
     noise = statistics.stdev(losses_of(trained, "dense").values())
-    within_noise = abs(found.mean) <= noise
-    excludes_zero = found.interval[0] > 0 or found.interval[1] < 0
-    said_a = f"(a) {'within' if within_noise else 'beyond'} the run-to-run noise of {noise:.4f} nats"
-    zero = "excludes" if excludes_zero else "contains"
-    equal = "equivalent" if found.equivalent else "not shown equivalent"
-    said_b = f"(b) the paired interval {zero} zero, {equal} to it within ± {MARGIN} nats"
-    said_gate = f"mean |α| {gate:.2g}, and shutting the gate costs {opened:+.1g} nats"
-    agree = "agree" if within_noise == (not excludes_zero) else "disagree, which is the finding"
-    closed = abs(opened) < MARGIN
-    if within_noise and found.equivalent and not excludes_zero and closed:
+    within = "within" if abs(found.mean) <= noise else "beyond"
+    parts = {"coupled − dense": _state(found), "the cost of shutting the gate": _state(cost)}
+    if all(state == "neutral" for state in parts.values()):
         verdict = EmpiricalVerdict.CONSISTENT
-    elif (not within_noise and excludes_zero and not found.equivalent) or not closed:
+    elif "effect" in parts.values():
         verdict = EmpiricalVerdict.INCONSISTENT
     else:
         verdict = EmpiricalVerdict.INCONCLUSIVE
+    words = {
+        "neutral": f"equivalent to zero within ± {MARGIN} nats",
+        "effect": f"an effect: its interval excludes zero, and it is not shown to be within ± {MARGIN} nats",
+        "open": f"undecided within ± {MARGIN} nats",
+    }
+    losses = {name: losses_of(trained, name) for name in ("coupled", "dense")}
+    spread = statistics.stdev(losses["coupled"][seed] - losses["dense"][seed] for seed in seeds)
+    needed = seeds_for_equivalence(spread)
+    power = power_of_equivalence(found.seeds, spread) if spread else 1.0
+    said = "; ".join(
+        f"{name} = {one.mean:+.4f} in [{low:+.4f}, {high:+.4f}], {words[parts[name]]}"
+        for (name, one), (low, high) in (
+            (("coupled − dense", found), found.interval),
+            (("the cost of shutting the gate", cost), cost.interval),
+        )
+    )
     return Empirical(
         quantity="coupled − dense, nats per token",
         measured=found.mean,
-        bound=0.0,
+        bound=MARGIN,
         interval=found.interval,
         verdict=verdict,
-        effect_size=found.effect_size,
-        reason=f"{found.seeds} paired seeds: {said_a}; {said_b}; the two criteria {agree}; {said_gate}",
-        details={"cells": [dict(cell) for cell in trained], "noise": noise, "margin": MARGIN},
+        effect_size=found.effect_size if found.effect_size is not None else found.mean / MARGIN,
+        reason=f"{found.seeds} paired seeds: {said}; mean |α| {gate:.2g}; {within} the run-to-run noise of {noise:.4f} "
+        f"nats, the paper's criterion; at this paired sd of {spread:.4f}, {found.seeds} seeds show equivalence of a "
+        f"true zero with power {power:.2f}, and {needed if needed else 'more than 1000'} seeds with {POWER}",
+        details={
+            "cells": [dict(cell) for cell in trained],
+            "noise": noise,
+            "margin": MARGIN,
+            "gate_cost": {"mean": cost.mean, "interval": list(cost.interval), "equivalent": cost.equivalent},
+            "paired_sd": spread,
+            "power_at_zero": power,
+            "seeds_needed": needed,
+        },
+    )
+
+
+def _state(found: PairedDifference) -> str:
+    """Neutral (equivalent to zero), an effect (not so, and the interval excludes zero), or open."""
+    if found.equivalent:
+        return "neutral"
+    low, high = found.interval or (-1.0, 1.0)
+    return "effect" if low > 0 or high < 0 else "open"
+
+
+def not_run(needs: str, tokens: str) -> NotRun:
+    """The outcome under a profile that does not train the arms; `needs`: the one that does."""
+    return NotRun(
+        quantity="difference of validation losses, nats per token",
+        measured=None,
+        reason=f"needs --profile {needs}: it trains {tokens} tokens for each arm and seed",
     )
 
 
@@ -121,12 +169,16 @@ def undecided(reason: str) -> Empirical:
     )
 
 
-def planted_cells(**losses: float) -> tuple[dict[str, Any], ...]:
-    """Cells of five seeds as they might have been trained, with a planted loss for each arm and seed noise of 0.02."""
+def planted_cells(*, gate_cost: float = 0.001, spread: float = 1.0, **losses: float) -> tuple[dict[str, Any], ...]:
+    """Cells of five seeds as they might have been trained, with a planted loss for each arm and seed noise of 0.02.
+
+    gate_cost: what shutting the gate costs. spread: a factor of each arm's own noise, whose paired sd is 0.0027 at
+    1 and the 0.007 that the study measured at 2.5.
+    """
     noise = (-0.025, 0.012, 0.02, -0.015, 0.008)
     own = (0.001, -0.002, 0.0015, -0.001, 0.0005)
     found = {
-        (arm, seed): loss + noise[seed] + own[(seed + number) % len(own)]
+        (arm, seed): loss + noise[seed] + spread * own[(seed + number) % len(own)]
         for seed in range(len(noise))
         for number, (arm, loss) in enumerate(losses.items())
     }
@@ -135,7 +187,7 @@ def planted_cells(**losses: float) -> tuple[dict[str, Any], ...]:
             "arm": arm,
             "seed": seed,
             "validation_loss": loss,
-            "closed_gate_loss": None if arm == "dense" else loss + 0.001,
+            "closed_gate_loss": None if arm == "dense" else loss + gate_cost,
             "gate": None if arm == "dense" else 0.05,
             "feedback_ratio": None,
             "tokens": PAPER_TOKENS,

@@ -7,21 +7,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from verify.claim import Empirical, EmpiricalClaim, Profile
-from verify.claims._training import judge_neutrality, planted_cells, scale_cells, undecided
+from verify.claim import Empirical, EmpiricalClaim, Mutant, NotRun, Profile
+from verify.claims._training import judge_neutrality, not_run, planted_cells, scale_cells
 
 
-def check(profile: Profile) -> Empirical:
+def check(profile: Profile) -> Empirical | NotRun:
     """coupled − dense at 10M tokens over paired seeds; its path and the gate's are in the details."""
     if profile.name != "scale":
-        return undecided("needs --profile scale: it trains 10M tokens for each arm and seed")
+        return not_run("scale", "10M")
     found = judge_neutrality(profile.trained)
     return replace(found, details=found.details | {"path": _path(profile.trained)})
 
 
 def mutant(profile: Profile) -> Empirical:
-    """Five planted pairs whose coupled arm is 0.1 nats better."""
-    return judge_neutrality(planted_cells(dense=1.5, coupled=1.4))
+    """Five planted pairs, as noisy as those measured, whose coupled arm is 0.01 nats better: half a layer."""
+    return judge_neutrality(planted_cells(dense=1.5, coupled=1.49, spread=2.5))
 
 
 def _path(trained: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -52,6 +52,18 @@ CLAIM = EmpiricalClaim(
     source="the paper's open question at >= 10M tokens",
     check=check,
     mutant=mutant,
-    mutation="losses with a planted gain of 0.1 nats for the coupled arm",
+    mutation="losses with a planted gain of 0.01 nats, the effect of half a layer, for the coupled arm",
     cells=scale_cells,
+    mutants=(
+        Mutant(
+            "harm",
+            "losses with a planted harm of 0.01 nats",
+            lambda profile: judge_neutrality(planted_cells(dense=1.5, coupled=1.51, spread=2.5)),
+        ),
+        Mutant(
+            "open_gate",
+            "equal losses, and a gate that costs 0.011 nats if shut",
+            lambda profile: judge_neutrality(planted_cells(dense=1.5, coupled=1.5, gate_cost=0.011)),
+        ),
+    ),
 )

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from verify.claim import Empirical, EmpiricalClaim, Profile
-from verify.claims._training import paired, paper_cells, planted_cells, undecided
+from verify.claim import Empirical, EmpiricalClaim, NotRun, Profile
+from verify.claims._training import not_run, paired, paper_cells, planted_cells, undecided
 from verify.statistics.paired import MARGIN, PairedDifference
 from verify.statistics.verdict import EmpiricalVerdict
 
@@ -23,10 +23,10 @@ CONTROL_ARMS = ("coupled", "local")
 LEVEL = 1.0 - 0.05 / len(CONTROLS)  # Bonferroni, for two comparisons
 
 
-def check(profile: Profile) -> Empirical:
+def check(profile: Profile) -> Empirical | NotRun:
     """coupled − local and coupled − blind over paired seeds, corrected for two comparisons."""
     if profile.name == "quick":
-        return undecided("needs --profile paper: it trains 500k tokens for each arm and seed")
+        return not_run("paper", "500k")
     from verify.trained.control import TOKENS
 
     # The control trains more tokens than the text, and nothing else in a result tells the two apart.

@@ -26,6 +26,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from verify.generator_defect.distance import DefectFigures, Null, mean_figures, rotated_null
+from verify.generator_defect.nulls import AxisNulls, axis_nulls, correlation_with_attention
 
 ITERATIONS, ROTATIONS = 500, 50
 TOLERANCE = 1e-8  # of ‖F_t‖ over ‖x_t‖ at the start; a stream that grows for ever stays far above it
@@ -59,7 +60,10 @@ class BlockDefect:
     """The figures of one update.
 
     block: which one. coupled: whether the slow signal enters here. channel: of the mean J_tt. channel_each: mean over
-    single J_tt. token: mean over sequences, of Cᵀ. rotated: the mean J_tt in random bases. abscissa, radius: the
+    single J_tt. token: mean over sequences, of Cᵀ. rotated: the mean J_tt in random bases (no null behind
+    LayerNorm: nulls.py). channel_nulls, token_nulls: of the mean J_tt and of the mean Cᵀ, signs at random and negated.
+    correlation_with_attention: of the entries of C below the diagonal and of the mean attention weights (None: not
+    given). abscissa, radius: the
     largest Re λ and |1 + λ| over all J_tt. attracting, contracting: fraction of tokens with all Re λ < 0, all
     |1 + λ| < 1, by more than rounding, but for one that may be 0, or 1, within it. phi_state, phi_fixed_point: None
     where no signal enters, or no token that hears it has a fixed point.
@@ -71,6 +75,9 @@ class BlockDefect:
     channel_each: DefectFigures
     token: DefectFigures
     rotated: dict[str, Null]
+    channel_nulls: AxisNulls
+    token_nulls: AxisNulls
+    correlation_with_attention: float | None
     abscissa: float
     radius: float
     attracting: float
@@ -88,25 +95,30 @@ def block_defect(
     *,
     phi: Tensor | None,
     hears: Bool[Tensor, "B T"],
+    attention: Tensor | None = None,
     iterations: int = ITERATIONS,
     seed: int = 0,
     **which: Any,
 ) -> BlockDefect:
     """The figures of the update F(x)[B, T, d] with these Jacobians at x; phi[B, T, d]: φ_θ(y) at tokens of `hears`.
 
-    seed: of the random bases. which: the fields that name the block. (The reference takes its token axis from other
-    sequences than its channel axis, hence the separate sizes.)
+    attention: W[S, L, L], the weights of the sequences of `token`, mean over heads. seed: of the nulls. which: the
+    fields that name the block. (The reference takes its token axis from other sequences than its channel axis, hence
+    the separate sizes.)
     """
     eigenvalues = torch.linalg.eigvals(channel)
     rounding = channel.shape[-1] * torch.finfo(channel.dtype).eps * torch.linalg.matrix_norm(channel)
     real, size = eigenvalues.real, (1.0 + eigenvalues).abs()
     end, reached, fixed_point = iterate(update, x, iterations)
-    mean = channel.mean((0, 1))
+    mean, tokens = channel.mean((0, 1)), token.mean(0)
     return BlockDefect(
         channel=mean_figures(mean),
         channel_each=mean_figures(channel),
         token=mean_figures(token.mT),
         rotated=rotated_null(mean, samples=ROTATIONS, seed=seed),
+        channel_nulls=axis_nulls(mean, samples=ROTATIONS, seed=seed),
+        token_nulls=axis_nulls(tokens.mT, samples=ROTATIONS, seed=seed),
+        correlation_with_attention=None if attention is None else correlation_with_attention(tokens, attention.mean(0)),
         abscissa=float(real.max()),
         radius=float(size.max()),
         attracting=_below_but_one(real, 0.0, rounding),

@@ -14,11 +14,12 @@ The shifted distance is divided by what no c changes: over ‖M − cI‖ it wou
 diagonal: read it beside the shifted one and the negative mass. A matrix that is zero where the figure divides counts
 as a generator (0).
 
-No figure means anything by itself. `gaussian_null` gives those of matrices with independent normal entries of the same
-size and support; `rotated_null` those of the matrix itself in random orthonormal bases. The stream of a network
-without gains and biases has no preferred basis, so a channel matrix that is no nearer to a generator in the network's
-own basis than in random ones has no generator structure in its channels. Only the spectrum is free of the basis:
-every generator has abscissa 0.
+No figure means anything by itself: nulls.py has what a block is held against. `gaussian_null` here gives those of
+matrices with independent normal entries of the same size and support, which no network has, trained or not;
+`rotated_null` those of the matrix itself in random orthonormal bases. The stream of a network with RMSNorm and without
+gains and biases has no preferred basis, so a channel matrix that is no nearer to a generator in the network's own basis
+than in random ones has no generator structure in its channels. Of a network with LayerNorm that is no null. Only the
+spectrum is free of the basis: every generator has abscissa 0.
 """
 
 from __future__ import annotations
@@ -88,16 +89,20 @@ def gaussian_null(n: int, *, samples: int, seed: int, causal: bool = False) -> d
     """
     rng = torch.Generator().manual_seed(seed)
     M = torch.randn(samples, n, n, generator=rng, dtype=torch.float64)
-    return _ranges(M.tril().mT if causal else M)
+    return ranges(M.tril().mT if causal else M)
 
 
 def rotated_null(M: Float[Tensor, "n n"], *, samples: int, seed: int) -> dict[str, Null]:
     """The scale-free figures of R M Rᵀ for random rotations R (Haar measure: QR of a normal matrix, signs fixed)."""
+    R = rotations(M.shape[-1], samples=samples, seed=seed)
+    return ranges(R @ M.cpu() @ R.mT)
+
+
+def rotations(n: int, *, samples: int, seed: int) -> Float[Tensor, "samples n n"]:
+    """Random rotations [samples, n, n] by the Haar measure."""
     rng = torch.Generator().manual_seed(seed)
-    n = M.shape[-1]
     R, triangle = torch.linalg.qr(torch.randn(samples, n, n, generator=rng, dtype=torch.float64))
-    R = R * triangle.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
-    return _ranges(R @ M.cpu() @ R.mT)
+    return R * triangle.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
 
 
 def average(several: list[DefectFigures]) -> DefectFigures:
@@ -114,7 +119,8 @@ def plain(figures_or_nulls: DefectFigures | dict[str, Null]) -> dict[str, object
     return {name: asdict(null) for name, null in figures_or_nulls.items()}
 
 
-def _ranges(M: Tensor) -> dict[str, Null]:
+def ranges(M: Float[Tensor, "samples n n"]) -> dict[str, Null]:
+    """The scale-free figures over a sample of matrices: mean and central 95 %."""
     found = figures(M)
     ends = torch.tensor([0.5 - LEVEL / 2, 0.5 + LEVEL / 2], dtype=torch.float64)
     nulls = {}

@@ -11,7 +11,7 @@ from verify.command_line import strict_json
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from network import FastSlowLM
+    from network import FastSlowConfig, FastSlowLM
     from verify.generator_defect.block import BlockDefect
     from verify.generator_defect.distance import Null
 
@@ -49,6 +49,7 @@ def measure_defect(
     """
     import torch
 
+    from verify.generator_defect.attention import read_attention
     from verify.generator_defect.block import ITERATIONS, ROTATIONS, block_defect
     from verify.generator_defect.distance import gaussian_null
     from verify.generator_defect.jacobian import block_jacobians
@@ -80,6 +81,7 @@ def measure_defect(
                 z - signal,
                 phi=phi if coupled else None,
                 hears=hears,
+                attention=read_attention(lambda block=block, z=z: block(z, rotary))[0].mean(1),
                 iterations=iterations,
                 seed=seed,
                 block=i,
@@ -94,6 +96,22 @@ def measure_defect(
         gaussian_null(length, samples=null_samples, seed=seed, causal=True),
         settings,
     )
+
+
+def initial_defects(
+    config: FastSlowConfig, tokens: Any, *, seeds: Any, iterations: Any = 1, null_samples: Any = 2
+) -> list[GeneratorDefect]:
+    """The null that a trained network brings with it: the same architecture as drawn from each of `seeds`, measured at
+    the states that the same tokens[B, T] drive it through."""
+    import torch
+
+    from network.model import FastSlowLM
+
+    drawn = []
+    for seed in seeds:
+        model = FastSlowLM(config, generator=torch.Generator().manual_seed(seed)).to(tokens.device)
+        drawn.append(measure_defect(model, tokens, iterations=iterations, null_samples=null_samples, seed=seed))
+    return drawn
 
 
 def _states(model: FastSlowLM, tokens: Any) -> tuple[list[Tensor], Tensor | None, Tensor | None]:

@@ -41,6 +41,13 @@ class Reference:
     endpoint_tv: float
 
 
+def generator_block(n_states: int, *, seed: int = 0) -> torch.Tensor:
+    """The mean Jacobian [n, n] over slow states of the Euler block F(x; y) = h A(y) x: itself a generator."""
+    system = random_exponential.system(n_states=n_states, n_slow=2, seed=seed)
+    A = system.A(system.uniform(POINTS, seed=seed))
+    return 0.5 / float(-A.diagonal(dim1=-2, dim2=-1).min()) * A.mean(0)
+
+
 def measure_reference(period: int, *, n_states: int = 64, seed: int = 0) -> Reference:
     """The reference at one period, deterministic in `seed` (of the system, the points and the fit)."""
     system = random_exponential.system(n_states=n_states, n_slow=2, seed=seed)

@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from verify.generator_defect.distance import SCALE_FREE
+
 if TYPE_CHECKING:
     from verify.generator_defect.block import BlockDefect
     from verify.generator_defect.distance import DefectFigures, Null
@@ -29,7 +31,10 @@ def defect_table(defect: GeneratorDefect) -> str:
         lines.append(_figures(f"{name}: channel", block.channel))
         lines.append(_nulls("  in random bases", block.rotated))
         lines.append(_figures("  each token", block.channel_each))
+        lines.append(_nulls("  signs at random", block.channel_nulls.sign_flip))
         lines.append(_figures("  token axis", block.token))
+        lines.append(_nulls("  signs at random", block.token_nulls.sign_flip))
+        lines.append(_figures("  signs turned", block.token_nulls.negated))
     lines.append(_nulls("Gaussian, channel", defect.channel_null))
     lines.append(_nulls("Gaussian, token", defect.token_null))
     lines.extend(_attraction(block) for block in defect.blocks)
@@ -73,7 +78,7 @@ def spread(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             found = {}
             for name in shared:
                 values = [one[name] for one in flat]
-                low, high = t_interval(values) or (None, None)
+                low, high = t_interval(values, within=_within(name)) or (None, None)
                 found[name] = [statistics.fmean(values), low, high]
             first = members[0]
             entries.append(
@@ -108,14 +113,22 @@ def spread_table(records: Sequence[dict[str, Any]]) -> str:
 
 
 def _flat(block: dict[str, Any]) -> dict[str, float]:
+    """Every number of a block by its dotted name; a null by its mean."""
     found: dict[str, float] = {}
     for name, value in block.items():
-        if isinstance(value, dict):
-            found |= {f"{name}.{inner}": float(v) for inner, v in value.items() if isinstance(v, int | float)}
-            found |= {f"{name}.{inner}": v["mean"] for inner, v in value.items() if isinstance(v, dict)}
-        elif isinstance(value, float):
-            found[name] = value
+        if isinstance(value, dict) and value.keys() == {"mean", "low", "high"}:
+            found[name] = value["mean"]
+        elif isinstance(value, dict):
+            found |= {f"{name}.{inner}": v for inner, v in _flat(value).items()}
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[name] = float(value)
     return found
+
+
+def _within(name: str) -> tuple[float, float] | None:
+    """Between which numbers the figure of that name must lie: shares and relative sizes between 0 and 1."""
+    last = name.rsplit(".", 1)[-1]
+    return (0.0, 1.0) if last in (*SCALE_FREE, "attracting", "contracting", "reached", "sine") else None
 
 
 def _mean_and_half(values: list[float | None]) -> str:
@@ -140,6 +153,8 @@ def _attraction(block: BlockDefect) -> str:
         f"contracting at {block.contracting:.0%}; {point.reached:.0%} reach a fixed point in {point.iterations} "
         f"iterations (‖x‖ × {point.growth:.3g}, last step {point.residual:.1e})"
     )
+    if block.correlation_with_attention is not None:
+        line += f"; C and the attention weights correlate by {block.correlation_with_attention:.2f}"
     for what, found in (("the state", block.phi_state), ("the fixed point", block.phi_fixed_point)):
         if found is not None:
             line += f"; φ_θ to {what}: {found.distance:.2f}, sine {found.sine:.3f}"

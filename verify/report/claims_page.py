@@ -25,6 +25,7 @@ The tag limits what a claim may end in:
 | exact | HOLDS or VIOLATED, at rounding-scaled tolerance |
 | structural | HOLDS with an interval, VIOLATED, or INCONCLUSIVE with a reason |
 | heuristic, empirical | CONSISTENT or INCONSISTENT with an effect size, or INCONCLUSIVE; never HOLDS |
+| any | NOT_RUN where the profile does not train what the claim needs |
 | gap | MEASURED: its size is the result |
 """
 SHORTEST = 30  # letters of a statement that is cut at its first colon or semicolon
@@ -75,7 +76,7 @@ def profile_needed(found: FoundClaim) -> str:
     if found.claim.cells is None:
         return "any; quick does"
     outcome = found.claim.run("check", Profile())
-    return outcome.reason if str(outcome.verdict) == "INCONCLUSIVE" else "any; quick does"
+    return outcome.reason if str(outcome.verdict) == "NOT_RUN" else "any; quick does"
 
 
 def _ordered(claims: Iterable[FoundClaim]) -> list[FoundClaim]:

@@ -27,7 +27,7 @@ INTRODUCTION = (
     "rounding-scaled tolerance; structural ones may also be INCONCLUSIVE; heuristic and empirical ones are "
     "CONSISTENT, INCONSISTENT or INCONCLUSIVE and never hold; a gap is MEASURED."
 )
-VERDICTS = ("HOLDS", "CONSISTENT", "MEASURED", "INCONCLUSIVE", "INCONSISTENT", "VIOLATED", "ERROR")
+VERDICTS = ("HOLDS", "CONSISTENT", "MEASURED", "INCONCLUSIVE", "INCONSISTENT", "VIOLATED", "NOT_RUN", "ERROR")
 TESTS = "tests/verify/claims/test_built_in_claims.py"
 
 
@@ -156,7 +156,7 @@ def _remarks(claims: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
     """(id, words) of whatever makes the run fail."""
     for claim in claims:
         undecided = claim["verdict"] == "INCONCLUSIVE" and claim["tag"] in ("exact", "structural")
-        if claim["verdict"] in ("VIOLATED", "ERROR") or undecided:
+        if claim["verdict"] in ("VIOLATED", "NOT_RUN", "ERROR") or undecided:
             yield claim["id"], f"{claim['verdict']}: {claim.get('reason') or 'no reason was given'}"
         if claim["mutant_refuted"] is False:
             yield claim["id"], f"its mutant went unnoticed: {claim.get('mutant_reason', '')}"

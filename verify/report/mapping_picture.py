@@ -24,7 +24,15 @@ LINES = {
     "gap": ("", "double", "where the network departs from the theory, and by how much"),
     "unknown": ("3 3", "finely dashed", "a file that could not be read"),
 }
-MARKS = {"HOLDS": "✓", "CONSISTENT": "≈", "MEASURED": "↔", "INCONCLUSIVE": "?", "INCONSISTENT": "≠", "VIOLATED": "✗"}
+MARKS = {
+    "HOLDS": "✓",
+    "CONSISTENT": "≈",
+    "MEASURED": "↔",
+    "INCONCLUSIVE": "?",
+    "INCONSISTENT": "≠",
+    "VIOLATED": "✗",
+    "NOT_RUN": "–",
+}
 
 
 TOP = 34.0  # pixels, for the headings

@@ -39,6 +39,7 @@ class GapVerdict(enum.StrEnum):
     MEASURED = "MEASURED"
 
 
+NOT_RUN = "NOT_RUN"  # the profile does not train what the check needs: no verdict, and no failure
 ERROR = "ERROR"  # the check raised: no verdict of any vocabulary
 
 
