@@ -1,7 +1,7 @@
 """All mutants as cells, and the matrix claim × mutant that they make: `python -m verify --mutants`.
 
 Each mutant meets every one of its looks, and the code without the fault must hold on the same input (the control). The
-claims' own mutants, one input each, are rows beside them.
+mutants that the claims bring along, one input each, are rows beside them.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def run_gallery(report: Report, **options: Any) -> dict[str, Any]:
         for mutant in discover()
         if mutant.claim in claims
     ]
-    rows = [_own(claim) for claim in report.claims if claim.mutant_refuted is not None]
+    rows = [_own(claim, one) for claim in report.claims for one in claim.mutants]
     for result in run_cells(cells, **options) if cells else []:
         if not result.failed:
             rows.append(result.result | {"seconds": result.seconds})
@@ -76,22 +76,24 @@ def run_gallery(report: Report, **options: Any) -> dict[str, Any]:
     return {"mutants": rows, "claims": _summary(rows, report), "provenance": report.provenance}
 
 
-def _own(claim: Any) -> dict[str, Any]:
+def _own(claim: Any, mutant: dict[str, Any]) -> dict[str, Any]:
+    """The row of one of the mutants that a claim brings along."""
     sighting = {
         "look": "the claim's own input",
         "control": claim.verdict,
-        "verdict": claim.mutant_reason.partition(":")[0],
-        "reason": claim.mutant_reason,
-        "seen": bool(claim.mutant_refuted),
+        "verdict": mutant["reason"].partition(":")[0],
+        "reason": mutant["reason"],
+        "seen": mutant["refuted"],
     }
+    name = "its own" if mutant["name"] == "mutant" else mutant["name"]
     return {
-        "mutant": f"{claim.id}: its own",
+        "mutant": f"{claim.id}: {name}",
         "claim": claim.id,
-        "breaks": claim.mutation,
+        "breaks": mutant["breaks"],
         "part": "statement",
-        "size": "its own",
+        "size": "as said",
         "sightings": [sighting],
-        "seen": bool(claim.mutant_refuted),
+        "seen": mutant["refuted"],
         "seconds": 0.0,
     }
 
