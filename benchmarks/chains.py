@@ -5,8 +5,9 @@
 On a driven lattice (see `benchmarks/sparse.py`): the expected times to a set of states and the hitting probabilities of
 two corners against `scipy.sparse.linalg.spsolve` of the same equations, one sensitivity against `spsolve` with one row
 replaced, and the gradient of a scalar of p_st in every stored rate against p_st itself (its error: of the entry that
-weighs most, against a central difference). Errors of times and probabilities are against the package's elimination with exponents, which shares no floating-point operation with the one
-that is timed; SciPy's beside them. Each round times each contestant once, a ratio is the median over rounds.
+weighs most, against a central difference). Errors of times and probabilities are against the package's elimination with
+exponents, which shares no floating-point operation with the one that is timed; SciPy's beside them. Each round times
+each contestant once, a ratio is the median over rounds.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from theory.errors import NumericalError
+from theory.errors import GeneratorError, NumericalError
+from theory.generators.checks import comes_from
 from theory.generators.sparse import checked_rates
 from theory.stationary.sparse.distribution import sparse_stationary_distribution
 from theory.stationary.sparse.response import Response
@@ -31,6 +32,11 @@ def rate_gradient(A: Any, gradient: Any) -> Any:
     """
     from scipy.sparse import csc_array
 
+    if not comes_from(A, "scipy.sparse"):
+        raise GeneratorError(
+            "A is not scipy.sparse: pass scipy.sparse.csc_array(A); of a tensor, dense or sparse, backward() of "
+            "theory.stationary_distribution(A) gives the same gradient"
+        )
     vector = _vector(A, gradient, "gradient")
     response = Response(A)
     lam = response.adjoint(vector)
