@@ -19,22 +19,29 @@ def measured(system: Any, periods: tuple[int, ...], **options: Any) -> tuple[str
     return str(found.verdict), found.reason
 
 
-def given_phi(*, period: int) -> Any:
-    """φ_θ = p_st + the leading term: what a perfect fit would learn at this period, at a fraction of the cost."""
-    from theory import get_system, stationary_distribution
-    from theory.clock.settled import settled_gap
+def given_phi(name: str) -> Any:
+    """φ_θ = p_st + the leading term at each period: what a perfect fit would learn, at a fraction of the cost."""
 
-    system = get_system("two_state")
+    def at(*, period: int) -> Any:
+        from theory import get_system, stationary_distribution
+        from theory.clock.settled import settled_gap
 
-    def phi(y: Any) -> Any:
-        return stationary_distribution(system.A(y)) + settled_gap(system, y, period=period, step=STEP).leading
+        system = get_system(name)
 
-    return phi
+        def phi(y: Any) -> Any:
+            return stationary_distribution(system.A(y)) + settled_gap(system, y, period=period, step=STEP).leading
+
+        return phi
+
+    return at
 
 
-GIVEN = Look("two_state, φ_θ given", lambda: measured("two_state", PERIODS, step=STEP, phi_theta=given_phi))
+def _given(name: str) -> Look:
+    return Look(f"{name}, φ_θ given", lambda: measured(name, PERIODS, step=STEP, phi_theta=given_phi(name)))
+
+
+GIVEN, RING = _given("two_state"), _given("driven_cycle")
 TWO = Look("two_state, clock", lambda: measured("two_state", PERIODS))
-RING = Look("driven_cycle, clock", lambda: measured("driven_cycle", PERIODS))
 EULER = Look("two_state, Euler clock", lambda: measured("two_state", PERIODS, kernel="euler"))
 ODE = Look("two_state, ode", lambda: measured("two_state", (256, 1024, 4096), observe="ode", test_points=12))
 JUMPS = Look("two_state, jumps", lambda: measured("two_state", (64, 128, 256, 512), observe="jumps", samples=10**11))

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from verify.mutants import Mutant, replaced
-from verify.mutants._headline import CLAIM, EULER, GIVEN, ODE, RING, TWO
+from verify.mutants._headline import CLAIM, EULER, GIVEN, ODE, RING
 
 CLOCK = "theory.clock.blocks"
 
@@ -130,7 +130,7 @@ def _start_drives(honest: Any, system: Any, x: Any, y: Any, *rest: Any) -> Any:
     return mean, end, y + rest[2] * system.g(x, y)
 
 
-def _row(id: str, breaks: str, size: str, plant: Any, looks: Any = (GIVEN, TWO, RING), **more: Any) -> Mutant:
+def _row(id: str, breaks: str, size: str, plant: Any, looks: Any = (GIVEN, RING), **more: Any) -> Mutant:
     return Mutant(id=id, claim=CLAIM, breaks=breaks, part="data", size=size, plant=plant, looks=looks, **more)
 
 
