@@ -4,7 +4,8 @@ none.
 On noise-free data the regression's standard error is not an interval: 1.000177 ± 1.1e-4 excludes the truth, because
 what is left over is curvature and not noise. The interval is therefore the t interval *plus* the spread of the slope
 over all fit windows of at least half the points (and at least three): a slope that drifts along the range has a wide
-one. It is conservative: it holds the slope of the exact gaps more often than it says (`verify/coverage` counts).
+one. It is conservative: it holds the slope of the exact gaps more often than it says (`benchmarks/coverage_slope.py`
+counts).
 
 Where every point brings its own noise, independent of the others', and that noise explains the scatter about the line,
 the interval is that of the noise alone, and of the spread over windows only what three standard errors of the
