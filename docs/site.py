@@ -72,7 +72,10 @@ def api_pages() -> dict[str, str]:
     for page, names in sorted(public_names().items()):
         room = importlib.import_module(page)
         about = inspect.getdoc(room) or ""
-        lines = [f"# {page}", "", _math(about.split("\n\n")[0]), ""]
+        packages = " and ".join(
+            f"`from {package} import *`" for package in sorted({n.rpartition(".")[0] for n in names})
+        )
+        lines = [f"# {page}", "", _math(about.split("\n\n")[0]), "", f"The examples begin with {packages}.", ""]
         for name, value in sorted(names.items(), key=lambda item: item[0].rpartition(".")[2].lower()):
             if inspect.isroutine(value) or inspect.isclass(value):
                 path = f"{value.__module__}.{value.__qualname__}"

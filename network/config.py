@@ -43,6 +43,12 @@ class FastSlowConfig:
     `dense` and `frozen` ignore it.
 
     Raises `ValueError` naming the field, its value and the remedy.
+
+    Examples:
+        >>> from network import FastSlowConfig
+        >>> config = FastSlowConfig(arm="coupled", period=16)
+        >>> config.epsilon, FastSlowConfig.from_dict(config.to_dict()) == config
+        (0.0625, True)
     """
 
     vocab_size: Any = 256

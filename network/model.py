@@ -115,6 +115,13 @@ class FastSlowLM(nn.Module):
 
     generator: what the initial weights are drawn from, fast ones first (torch's current generator if None). Weights are
     drawn on the CPU in float32: one seed gives one model, wherever `.to(...)` then moves it.
+
+    Examples:
+        >>> import torch
+        >>> from network import FastSlowConfig, FastSlowLM
+        >>> model = FastSlowLM(FastSlowConfig(block_size=32, n_layer=2, n_embd=16, n_head=2, period=4))
+        >>> model(torch.zeros(1, 32, dtype=torch.int64)).shape
+        torch.Size([1, 32, 256])
     """
 
     rotary: Tensor

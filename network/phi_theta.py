@@ -34,6 +34,14 @@ class PhiTheta(nn.Module):
     device, dtype: as for any torch module. `center` and `scale`, both [m], are buffers: 0 and 1 until `standardise`.
 
     Raises `ValueError` for sizes below one and for unknown names, naming the argument.
+
+    Examples:
+        >>> import torch
+        >>> from network import PhiTheta
+        >>> phi = PhiTheta(2, 5)
+        >>> x = phi(torch.zeros(3, 2))
+        >>> x.shape, bool((x.sum(-1) - 1).abs().max() < 1e-6)
+        (torch.Size([3, 5]), True)
     """
 
     center: Tensor

@@ -157,6 +157,13 @@ def load_run(run: str | Path, device: str | torch.device = "cpu") -> FastSlowLM:
 
     Raises `ValueError` where the device is not available, and `CheckpointError` with the path where there is no whole
     checkpoint or it does not hold a model of this version.
+
+    Examples:
+        >>> from network import load_run
+        >>> load_run("no/such/run")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        network.checkpoint.CheckpointError: no/such/run ...
     """
     target = checked_device(device)
     checkpoint = load_checkpoint(run)

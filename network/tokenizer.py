@@ -163,6 +163,13 @@ def load_tokenizer(run: str | Path) -> ByteTokenizer | BPETokenizer:
     """The tokenizer that the run in the folder `run` (or of one of its checkpoints) was trained with.
 
     Raises `ValueError` naming the path.
+
+    Examples:
+        >>> from network import load_tokenizer
+        >>> load_tokenizer("no/such/run")  # doctest: +IGNORE_EXCEPTION_DETAIL
+        Traceback (most recent call last):
+        ...
+        ValueError: no/such/run/tokenizer.json
     """
     folder = Path(run)
     if (folder / "checkpoint.json").exists():

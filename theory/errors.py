@@ -36,7 +36,13 @@ class NumericalError(RuntimeError):
 
 
 class Status(enum.Enum):
-    """How a trajectory ended."""
+    """How a trajectory ended.
+
+    Examples:
+        >>> import theory
+        >>> theory.Status.LEFT_DOMAIN is theory.Status.SUCCESS
+        False
+    """
 
     SUCCESS = "reached the end of the time span"
     MAX_STEPS = "the step limit was reached: raise max_steps, loosen rtol, or take a stiff method"

@@ -42,6 +42,17 @@ class FastSlowSystem:
 
     Raises `FastSlowSystemError` for sizes below one, a box that is not finite or not low < high, or callables that
     are not.
+
+    Examples:
+        >>> import theory, torch
+        >>> def generator(y):
+        ...     up, down = torch.exp(y[..., 0]), torch.exp(-y[..., 0])
+        ...     return torch.stack([torch.stack([-up, down], -1), torch.stack([up, -down], -1)], -2)
+        >>> system = theory.FastSlowSystem(
+        ...     generator=generator, slow=lambda x, y: x[..., 1:] - y, n_states=2, n_slow=1, low=0.0, high=1.0
+        ... )
+        >>> theory.stationary_distribution(system.A(torch.tensor([0.0], dtype=torch.float64)))
+        tensor([0.5000, 0.5000], dtype=torch.float64)
     """
 
     generator: Any  # annotated loosely, so that __post_init__ can say what is wrong

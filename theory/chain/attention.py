@@ -37,6 +37,12 @@ class AttentionChain:
     weight_on_first[...]: the mean of W_t0 over tokens t >= 1. steps_to_first[...]: the mean over tokens t >= 1 of the
     expected steps to token 0, of which `steps`[..., T] holds every token's. gap[...]: the spectral gap.
     stationary[..., T]: p_st; of the chain restarted at token 0 where the map is causal. causal[...]: whether it is.
+
+    Examples:
+        >>> import theory
+        >>> chain = theory.attention_chain([[1.0, 0.0], [0.25, 0.75]])
+        >>> round(float(chain.steps_to_first[1]), 6), round(float(chain.gap), 6)
+        (4.0, 0.25)
     """
 
     weight_on_first: Tensor

@@ -28,6 +28,12 @@ class StationaryDistributions:
 
     classes: the states of each recurrent class. distributions[c, n]: p of class c, 0 elsewhere.
     absorption[c, n]: the probability, from each state, of ending in class c; columns sum to one.
+
+    Examples:
+        >>> import theory
+        >>> found = theory.stationary_distributions([[0.0, 1.0, 0.0], [0.0, -4.0, 0.0], [0.0, 3.0, 0.0]])
+        >>> found.absorption.shape  # [class, from state]
+        torch.Size([2, 3])
     """
 
     classes: list[list[int]]

@@ -14,6 +14,11 @@ def total_variation(p: Any, q: Any) -> Tensor:
     """TV(p, q) = ½ ‖p − q‖₁ [...] of p[..., n] and q[..., n]; for probability vectors between 0 and 1.
 
     Raises `ValueError` where one holds no real vectors, or their shapes do not belong together.
+
+    Examples:
+        >>> import theory
+        >>> theory.total_variation([0.5, 0.5], [0.75, 0.25])
+        tensor(0.2500, dtype=torch.float64)
     """
     p, q = as_real_tensor(p, "p"), as_real_tensor(q, "q")
     if p.ndim == 0 or q.ndim == 0 or p.shape[-1] != q.shape[-1]:

@@ -36,6 +36,12 @@ def group_inverse(A: Any) -> Tensor:
     `NumericalError` where rounding decides the inverse and first-passage times do not serve either: transient states,
     or times or probabilities beyond the range of numbers. Source: Campbell & Meyer 1979, thm 8.2.1 adapted to
     generators; c is the largest exit rate.
+
+    Examples:
+        >>> import theory
+        >>> theory.group_inverse([[-1.0, 1.0], [1.0, -1.0]])
+        tensor([[-0.2500,  0.2500],
+                [ 0.2500, -0.2500]], dtype=torch.float64)
     """
     A = as_real_tensor(A)
     p = stationary_distribution(A)
@@ -77,6 +83,11 @@ def solve_sum_zero(A: Any, v: Any, p: Any = None) -> Tensor:
 
     Dense A: batched, differentiable. scipy.sparse A[n, n] and v[n]: a float64 Tensor by one sparse elimination stopped
     at the likeliest state, without derivatives.
+
+    Examples:
+        >>> import theory
+        >>> theory.solve_sum_zero([[-1.0, 1.0], [1.0, -1.0]], [1.0, -1.0])
+        tensor([-0.5000,  0.5000], dtype=torch.float64)
     """
     if comes_from(A, "scipy.sparse"):
         from theory.chain.sparse_response import sparse_solve_sum_zero
@@ -106,6 +117,11 @@ def sensitivity(A: Any, dA: Any) -> Tensor:
     rounding; errors of A as `group_inverse`. Source: Meyer, *SIAM J. Matrix Anal. Appl.* 15 (1994) 715. Accurate where
     A is well conditioned; on metastable chains differentiate `stationary_distribution`. scipy.sparse A and
     dA[n, n]: a float64 Tensor; `theory.rate_gradient` is the adjoint, the gradient in all rates at once.
+
+    Examples:
+        >>> import theory
+        >>> theory.sensitivity([[-1.0, 1.0], [1.0, -1.0]], [[-1.0, 0.0], [1.0, 0.0]])
+        tensor([-0.2500,  0.2500], dtype=torch.float64)
     """
     if comes_from(A, "scipy.sparse"):
         from theory.chain.sparse_response import sparse_sensitivity
@@ -144,6 +160,13 @@ def certificate(A: Any, q: Any) -> Tensor:
     scipy.sparse A[n, n] and q[n]: by two sparse eliminations (`sparse_certificate`).
 
     Raises `GeneratorError` where A is not a generator, `ValueError` where q is not finite or does not sum to one.
+
+    Examples:
+        >>> import theory
+        >>> A, q = theory.from_rates([[0.0, 2.0], [1.0, 0.0]]), [0.6, 0.4]
+        >>> bound, truth = theory.certificate(A, q), theory.total_variation(theory.stationary_distribution(A), q)
+        >>> bool(truth <= bound < 1.01 * truth)
+        True
     """
     if comes_from(A, "scipy.sparse"):
         from theory.chain.sparse_response import sparse_certificate

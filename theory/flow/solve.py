@@ -23,7 +23,13 @@ from theory.flow.trajectory import Stats, Trajectory
 
 
 def list_methods() -> list[str]:
-    """The names that `simulate` takes as `method` besides "auto", read from the files in `theory.flow.methods`."""
+    """The names that `simulate` takes as `method` besides "auto", read from the files in `theory.flow.methods`.
+
+    Examples:
+        >>> import theory
+        >>> theory.list_methods()
+        ['collocation', 'dopri5', 'lsoda', 'rodas5p']
+    """
     return sorted(module.name for module in pkgutil.iter_modules(methods.__path__) if not module.name.startswith("_"))
 
 
@@ -51,6 +57,15 @@ def simulate(
     Not differentiable: inputs are detached (`reduced_flow` is). float64 throughout. Raises `ValueError` for bad input,
     `GeneratorError` where A(y) is not a generator at a y in the box that was visited, `FastSlowSystemError` where A or
     g return something of the wrong shape.
+
+    Examples:
+        >>> import theory
+        >>> system = theory.get_system("two_state")
+        >>> y0 = system.uniform(1, seed=0)[0]
+        >>> found = theory.simulate(system, [1.0, 0.0], y0, [0.0, 0.5, 1.0], 1e-3)
+        >>> p = theory.stationary_distribution(system.A(found.y[-1]))
+        >>> found.x.shape, bool(theory.total_variation(found.x[-1], p) < 1e-2)
+        (torch.Size([3, 2]), True)
     """
     problem, batch = pose(system, x0, y0, t, eps, rtol, atol, max_steps, time_limit)
     name = _choose(method, problem)

@@ -29,6 +29,13 @@ class Trajectory:
     did. Where y left the box, that is the last time at which the method saw it inside: on its dense output, or for
     dopri5 at the end of a step. `status` is SUCCESS if every trajectory reached the last time, otherwise the first
     other way of ending in the batch; `statuses[...]` holds one per trajectory.
+
+    Examples:
+        >>> import theory
+        >>> system = theory.get_system("two_state")
+        >>> found = theory.simulate(system, [1.0, 0.0], system.uniform(1, seed=0)[0], [0.0, 1.0], 0.1)
+        >>> found.y.shape, found.status is theory.Status.SUCCESS, found.stats.steps > 0
+        (torch.Size([2, 1]), True, True)
     """
 
     t: Tensor

@@ -36,6 +36,12 @@ def nearest_generator(M: Any) -> Tensor:
 
     Exact up to rounding, float32 or float64 as M is (integers become float64). Not differentiated. Raises
     `GeneratorError` for a matrix that is not square, real and finite.
+
+    Examples:
+        >>> import theory
+        >>> theory.nearest_generator([[-1.0, -0.5], [2.0, 0.0]])
+        tensor([[-1.5000,  0.0000],
+                [ 1.5000,  0.0000]], dtype=torch.float64)
     """
     tensor = _checked(M)
     unit, top = _scaled(tensor)
@@ -47,6 +53,12 @@ def nearest_generator_shift(M: Any) -> Tensor:
     """The c[...] at which the distance of M − cI to the generators is smallest, for M[..., n, n]; it is unique.
 
     Raises `GeneratorError` as `nearest_generator` does, and `NumericalError` where the root is not settled.
+
+    Examples:
+        >>> import theory, torch
+        >>> A = theory.from_rates([[0.0, 2.0], [1.0, 0.0]])
+        >>> round(float(theory.nearest_generator_shift(A + 3.0 * torch.eye(2, dtype=A.dtype))), 6)
+        3.0
     """
     tensor = _checked(M)
     unit, top = _scaled(tensor)

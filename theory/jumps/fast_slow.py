@@ -40,6 +40,14 @@ class FastSlowJumps:
     status: SUCCESS, or LEFT_DOMAIN where some y left the system's box; `inside[..., k]` says which, when. Such a path
     ends there, at the time end[...] (t[-1] for the others): y and x are NaN from then on, states keeps the last one,
     and the occupation is that of the time until then.
+
+    Examples:
+        >>> import theory
+        >>> system = theory.get_system("two_state")
+        >>> y0 = system.uniform(1, seed=0)[0]
+        >>> path = theory.sample_fast_slow_jumps(system, 0, y0, [0.5, 1.0], 0.1, seed=0, x0=[1.0, 0.0])
+        >>> path.states.shape, path.y.shape, path.status is theory.Status.SUCCESS
+        (torch.Size([2]), torch.Size([2, 1]), True)
     """
 
     t: Tensor
@@ -80,6 +88,14 @@ def sample_fast_slow_jumps(
     Raises `ValueError` for bad input, naming it; `GeneratorError` where A(y) is none at a start or at a candidate jump
     in the box; `NumericalError` where y cannot be carried on within the box, a rate passes its bound, or the batch
     needs more than `max_steps`.
+
+    Examples:
+        >>> import theory
+        >>> system = theory.get_system("two_state")
+        >>> y0 = system.uniform(4, seed=0)
+        >>> paths = theory.sample_fast_slow_jumps(system, [0, 0, 1, 1], y0, [0.5, 1.0], 0.1, seed=0, driven_by="state")
+        >>> paths.states.shape, paths.y.shape
+        (torch.Size([4, 2]), torch.Size([4, 2, 1]))
     """
     if driven_by not in DRIVERS:
         raise ValueError(f"driven_by must be one of {', '.join(DRIVERS)}; got {driven_by!r}")

@@ -35,6 +35,12 @@ class JumpPath:
     are filled up to the longest with (t, last state), `jumps[...]` counts the real ones. With `record=False` only the
     start and the end are kept: times (0, t) and two states.
     occupation[..., n]: fraction of [0, t] spent in each state. A: the generator, t: the horizon.
+
+    Examples:
+        >>> import theory
+        >>> path = theory.sample_jumps([[-1.0, 2.0], [1.0, -2.0]], 0, 1000.0, seed=0)
+        >>> path.occupation.shape, path.interval.shape, int(path.states[0])
+        (torch.Size([2]), torch.Size([2, 2]), 0)
     """
 
     times: Tensor
@@ -66,6 +72,12 @@ def sample_jumps(
     Raises `GeneratorError` where A is not a generator or not float64, `ValueError` for a state0 that is not an integer
     in 0 … n − 1, a t that is not positive and finite, or a seed that is not an integer >= 0, and `NumericalError` where
     a path needs more than `max_jumps` jumps.
+
+    Examples:
+        >>> import theory
+        >>> path = theory.sample_jumps([[-1.0, 2.0], [1.0, -2.0]], 0, 1e5, seed=0, record=False)
+        >>> bool((path.occupation - theory.stationary_distribution(path.A)).abs().max() < 0.02)
+        True
     """
     A = as_real_tensor(A).detach()
     if A.dtype != torch.float64:

@@ -29,6 +29,13 @@ def sample_tokens(K: Any, x: Any, period: Any, *, chains: Any = 1, seed: Any) ->
 
     x[N, n]: the law before the first step, which itself is not counted. Runs on the host, on as many threads as torch
     is set to use; one seed gives one result. Raises `ValueError` where K or x is not stochastic within rounding.
+
+    Examples:
+        >>> import theory, torch
+        >>> K = torch.tensor([[[0.9, 0.2], [0.1, 0.8]]], dtype=torch.float64)
+        >>> counts = theory.sample_tokens(K, [[1.0, 0.0]], period=100, chains=10, seed=0)
+        >>> counts.shape, int(counts.sum())
+        (torch.Size([1, 2]), 1000)
     """
     period = check_integer(period, "period", least=1)
     chains = check_integer(chains, "chains", least=1)
@@ -58,6 +65,13 @@ def token_frequency_covariance(K: Any, p: Any, period: Any) -> Tensor:
 
     Raises `ValueError` for shapes or dtypes that do not fit, a K or p that is not stochastic within rounding and a p
     that is not K's, `NumericalError` where K has more than one closed class.
+
+    Examples:
+        >>> import theory, torch
+        >>> K = torch.tensor([[0.5, 0.5], [0.5, 0.5]], dtype=torch.float64)
+        >>> theory.token_frequency_covariance(K, [0.5, 0.5], period=100)  # independent tokens: p (1 - p) / P
+        tensor([[ 0.0025, -0.0025],
+                [-0.0025,  0.0025]], dtype=torch.float64)
     """
     P = check_integer(period, "period", least=1)
     K, p = as_real_tensor(K, "K"), as_real_tensor(p, "p")

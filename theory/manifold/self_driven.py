@@ -35,6 +35,13 @@ def self_driven_first_order(system: FastSlowSystem, y: Any, log_density: Callabl
 
     log_density: y[..., m] -> log R(y)[...], up to a constant; a torch function, differentiable. If it depends on ε (a
     stationary law does), the result does too. Raises `ValueError` where log R has another shape or is not finite.
+
+    Examples:
+        >>> import theory, torch
+        >>> system = theory.get_system("two_state")
+        >>> y = system.uniform(3, seed=0)
+        >>> theory.self_driven_first_order(system, y, lambda y: torch.zeros(y.shape[:-1], dtype=y.dtype)).shape
+        torch.Size([3, 2])
     """
     y = check_vectors("y", y, system.n_slow, "slow variables of the system")
     value = log_density(y)

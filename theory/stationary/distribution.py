@@ -43,6 +43,11 @@ def stationary_distribution(A: Any) -> Any:
     `NotUniqueError`, whose `.classes` lists them, where it has two or more recurrent classes; `NumericalError` where a
     derivative is asked for that flows below 1e-290 of the largest, or exit rates that differ by more than 1e240, make
     wrong.
+
+    Examples:
+        >>> import theory
+        >>> theory.stationary_distribution([[-1.0, 2.0], [1.0, -2.0]])
+        tensor([0.6667, 0.3333], dtype=torch.float64)
     """
     if comes_from(A, "scipy.sparse"):
         from theory.stationary.sparse.distribution import sparse_stationary_distribution

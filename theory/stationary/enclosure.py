@@ -44,7 +44,7 @@ def enclosure(A: Any) -> Any:
 
     >>> import torch
     >>> lower, upper = enclosure(torch.tensor([[-1.0, 2.0], [1.0, -2.0]], dtype=torch.float64))
-    >>> bool(lower[0] < 2 / 3 <= upper[0]), bool((torch.nextafter(lower, upper) == upper).all())
+    >>> bool(lower[0] <= 2 / 3 <= upper[0]), bool((torch.nextafter(lower, upper) == upper).all())
     (True, True)
     """
     _flint()

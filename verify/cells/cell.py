@@ -21,6 +21,14 @@ class Cell:
     name: what `work` is called in the key; give it where finished cells are kept longer than the code stays where it is
     (default: module and qualified name). label, stem: for people, on screen and in the name of the file; not part of
     the key.
+
+    Examples:
+        >>> from verify.cells import Cell
+        >>> def square(configuration):
+        ...     return configuration["x"] ** 2
+        >>> cell = Cell(square, {"x": 3}, name="square")
+        >>> cell.key == Cell(square, {"x": 3}, "another label", "square").key, len(cell.key)
+        (True, 32)
     """
 
     work: Callable[[dict[str, Any]], Any]
@@ -52,6 +60,11 @@ class CellResult:
     """How a cell ended. result: what it returned (None if it failed). error: what it raised, '' if nothing.
 
     seconds: what it took when it ran; resumed: whether that was in an earlier run.
+
+    Examples:
+        >>> from verify.cells import Cell, CellResult
+        >>> CellResult(Cell(dict, {}), None, 0.0, error="ValueError: no").failed
+        True
     """
 
     cell: Cell

@@ -24,7 +24,13 @@ ATTEMPTS = 2
 
 
 def core_count() -> int:
-    """The cores that this process may use."""
+    """The cores that this process may use.
+
+    Examples:
+        >>> from verify.cells import core_count
+        >>> core_count() >= 1
+        True
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -31,6 +31,14 @@ def run_cells(
 
     Raises `UsageError` where the scheduler does not answer or dask.distributed is missing, and `ValueError` where a
     file of the folder is not the cell that its name says. Ctrl-C ends the workers and keeps what is finished.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from verify.cells import run_cells
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     print(run_cells([], folder=Path(folder)))
+        []
     """
     from tqdm import tqdm
 
@@ -60,7 +68,16 @@ def run_cells(
 
 
 def read_cell(cell: Cell, folder: Path) -> CellResult | None:
-    """The finished cell in `folder`, None where there is none; `ValueError` for a file that is not that cell."""
+    """The finished cell in `folder`, None where there is none; `ValueError` for a file that is not that cell.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from verify.cells import Cell, read_cell
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     print(read_cell(Cell(dict, {"x": 1}), Path(folder)))
+        None
+    """
     path = folder / cell.file
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -12,6 +12,11 @@ def source_fingerprint(*packages: str, without: Sequence[str] = ()) -> str:
     """A hash of the code of `packages`, found without importing them: what a result was made with.
 
     Comments and docstrings do not count. without: modules left out, as `"train"` or `"claims/wall_clock"`.
+
+    Examples:
+        >>> from verify.cells import source_fingerprint
+        >>> source_fingerprint("theory") == source_fingerprint("theory"), len(source_fingerprint("theory"))
+        (True, 16)
     """
     from importlib.util import find_spec
 

@@ -42,6 +42,11 @@ class Profile:
     enclosed against proven enclosures too (extra `rigorous`).
 
     Raises `ValueError` for an unknown name and for seeds that are not different integers >= 0.
+
+    Examples:
+        >>> from verify.claim import Profile
+        >>> Profile("paper", seeds=(3, 4)).seed
+        3
     """
 
     name: Any = "quick"
@@ -70,6 +75,11 @@ class Outcome:
     quantity: what `measured` is, in words. bound: what theory allows or predicts. interval: of `measured`. reason: one
     sentence, always there where nothing could be concluded. details: tables behind the figure of the report, plain
     data.
+
+    Examples:
+        >>> from verify.claim import Exact, Outcome
+        >>> isinstance(Exact(quantity="error", measured=0.0, bound=1e-15), Outcome)
+        True
     """
 
     quantity: str
@@ -88,7 +98,13 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Exact(Outcome):
-    """HOLDS if measured <= bound, otherwise VIOLATED: nobody chooses the word."""
+    """HOLDS if measured <= bound, otherwise VIOLATED: nobody chooses the word.
+
+    Examples:
+        >>> from verify.claim import Exact
+        >>> str(Exact(quantity="error", measured=2e-15, bound=1e-15).verdict)
+        'VIOLATED'
+    """
 
     verdict: ExactVerdict = field(init=False)
 
@@ -101,7 +117,14 @@ class Exact(Outcome):
 
 @dataclass(frozen=True, kw_only=True)
 class Structural(Outcome):
-    """A verdict with the interval that it rests on; INCONCLUSIVE needs a reason instead."""
+    """A verdict with the interval that it rests on; INCONCLUSIVE needs a reason instead.
+
+    Examples:
+        >>> from verify.claim import Structural
+        >>> from verify.statistics.verdict import Verdict
+        >>> Structural(quantity="slope", measured=1.0, interval=(0.99, 1.01), verdict=Verdict.HOLDS).refuted
+        False
+    """
 
     verdict: Verdict
 
@@ -115,7 +138,15 @@ class Structural(Outcome):
 
 @dataclass(frozen=True, kw_only=True)
 class Empirical(Outcome):
-    """Whether the data agree with a sentence, and the effect size found (None where nothing was measured)."""
+    """Whether the data agree with a sentence, and the effect size found (None where nothing was measured).
+
+    Examples:
+        >>> from verify.claim import Empirical
+        >>> from verify.statistics.verdict import EmpiricalVerdict
+        >>> found = EmpiricalVerdict.CONSISTENT
+        >>> Empirical(quantity="nats", measured=0.0, interval=(-0.01, 0.01), verdict=found, effect_size=0.0).refuted
+        False
+    """
 
     verdict: EmpiricalVerdict
     effect_size: float | None = None
@@ -130,7 +161,13 @@ class Empirical(Outcome):
 
 @dataclass(frozen=True, kw_only=True)
 class Gap(Outcome):
-    """A departure from the theory. bound: its resolution, below which a departure could not be told from none."""
+    """A departure from the theory. bound: its resolution, below which a departure could not be told from none.
+
+    Examples:
+        >>> from verify.claim import Gap
+        >>> str(Gap(quantity="distance", measured=0.6, bound=1e-7).verdict)
+        'MEASURED'
+    """
 
     verdict: GapVerdict = field(init=False, default=GapVerdict.MEASURED)
 
@@ -163,7 +200,14 @@ O = TypeVar("O", bound=Outcome)  # noqa: E741
 
 @dataclass(frozen=True)
 class Mutant(Generic[O]):
-    """One more broken input of a claim: its name within the claim, what it breaks, and the measurement on it."""
+    """One more broken input of a claim: its name within the claim, what it breaks, and the measurement on it.
+
+    Examples:
+        >>> from verify.claim import Exact, Mutant
+        >>> broken = Mutant("twice", "the error is doubled", lambda profile: Exact(quantity="e", measured=2.0, bound=1.0))
+        >>> broken.run(None).refuted
+        True
+    """
 
     name: str
     breaks: str
@@ -178,6 +222,11 @@ class Claim(Generic[O]):
     on. check: the measurement. mutant: the same on a broken input, `mutation` says which. cells: what must have been
     trained first, `verify.cells.Cell`s for a profile (their results arrive in `profile.trained`). mutants: further
     broken inputs.
+
+    Examples:
+        >>> from verify.claim import Claim, ExactClaim
+        >>> issubclass(ExactClaim, Claim), ExactClaim.tag
+        (True, 'exact')
     """
 
     tag: ClassVar[str]
@@ -226,31 +275,67 @@ class Claim(Generic[O]):
 
 
 class ExactClaim(Claim[Exact]):
-    """An identity: HOLDS or VIOLATED."""
+    """An identity: HOLDS or VIOLATED.
+
+    Examples:
+        >>> from verify.claim import Exact, ExactClaim, Profile
+        >>> def error(sum_of_columns):
+        ...     return lambda profile: Exact(quantity="sum of columns", measured=abs(sum_of_columns), bound=1e-15)
+        >>> claim = ExactClaim(
+        ...     id="columns", statement="Columns sum to zero.", source="a book", check=error(0.0), mutant=error(0.1),
+        ...     mutation="a column that sums to 0.1",
+        ... )
+        >>> str(claim.run("check", Profile()).verdict), str(claim.run("mutant", Profile()).verdict)
+        ('HOLDS', 'VIOLATED')
+    """
 
     tag, outcome, vocabulary = "exact", Exact, ExactVerdict
 
 
 class StructuralClaim(Claim[Structural]):
-    """A statement about a limit, an order or a constant: HOLDS, VIOLATED or INCONCLUSIVE."""
+    """A statement about a limit, an order or a constant: HOLDS, VIOLATED or INCONCLUSIVE.
+
+    Examples:
+        >>> from verify.claim import StructuralClaim
+        >>> StructuralClaim.tag, [str(word) for word in StructuralClaim.vocabulary]
+        ('structural', ['HOLDS', 'VIOLATED', 'INCONCLUSIVE'])
+    """
 
     tag, outcome, vocabulary = "structural", Structural, Verdict
 
 
 class HeuristicClaim(Claim[Empirical]):
-    """An analogy: CONSISTENT, INCONSISTENT or INCONCLUSIVE."""
+    """An analogy: CONSISTENT, INCONSISTENT or INCONCLUSIVE.
+
+    Examples:
+        >>> from verify.claim import HeuristicClaim
+        >>> HeuristicClaim.tag, "HOLDS" in [str(word) for word in HeuristicClaim.vocabulary]
+        ('heuristic', False)
+    """
 
     tag, outcome, vocabulary = "heuristic", Empirical, EmpiricalVerdict
 
 
 class EmpiricalClaim(Claim[Empirical]):
-    """A finding of an experiment: CONSISTENT, INCONSISTENT or INCONCLUSIVE."""
+    """A finding of an experiment: CONSISTENT, INCONSISTENT or INCONCLUSIVE.
+
+    Examples:
+        >>> from verify.claim import EmpiricalClaim
+        >>> EmpiricalClaim.tag, "HOLDS" in [str(word) for word in EmpiricalClaim.vocabulary]
+        ('empirical', False)
+    """
 
     tag, outcome, vocabulary = "empirical", Empirical, EmpiricalVerdict
 
 
 class GapClaim(Claim[Gap]):
-    """A departure of the network from the theory: MEASURED."""
+    """A departure of the network from the theory: MEASURED.
+
+    Examples:
+        >>> from verify.claim import GapClaim
+        >>> GapClaim.tag, [str(word) for word in GapClaim.vocabulary][:1]
+        ('gap', ['MEASURED'])
+    """
 
     tag, outcome, vocabulary = "gap", Gap, GapVerdict
 

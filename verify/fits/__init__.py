@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fit:
-    """A trained φ_θ (a function y[..., m] -> x[..., n]), whether its optimiser converged, and how it got there."""
+    """A trained φ_θ (a function y[..., m] -> x[..., n]), whether its optimiser converged, and how it got there.
+
+    Examples:
+        >>> from verify.fits import Fit
+        >>> Fit(lambda y: y, True, "given").converged
+        True
+    """
 
     phi_theta: Any
     converged: bool
@@ -30,7 +36,13 @@ class Fit:
 
 
 def list_fits() -> list[str]:
-    """The names that `get_fit` takes, from the file names."""
+    """The names that `get_fit` takes, from the file names.
+
+    Examples:
+        >>> from verify.fits import list_fits
+        >>> "varpro" in list_fits()
+        True
+    """
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "features")
 
 
@@ -38,6 +50,16 @@ def get_fit(name: str) -> Callable[..., Fit]:
     """fit(y[k, m], x[k, n], *, seed, device) of the method `name`; `ValueError` listing the names there are.
 
     It trains under `torch.no_grad` and `torch.inference_mode` as well.
+
+    Examples:
+        >>> import theory
+        >>> from verify.fits import get_fit
+        >>> system = theory.get_system("two_state")
+        >>> y = system.uniform(1000, seed=0)
+        >>> p = theory.stationary_distribution(system.A(y))
+        >>> fit = get_fit("varpro")(y, p, seed=0, device="cpu")
+        >>> bool(theory.total_variation(fit.phi_theta(y), p).max() < 1e-6)
+        True
     """
     if name not in list_fits():
         raise ValueError(f"unknown fit {name!r}; there are {', '.join(list_fits())}")

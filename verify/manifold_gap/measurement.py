@@ -107,6 +107,12 @@ def measure(
     Raises `ValueError` for an unknown name, periods below one, a bad step, a seed outside 0 … 2^63 − 1, a device that
     is not there, an option that the observation does not have, or a generator that is none at a visited y. Ctrl-C ends
     the measurement with the rows there are (`interrupted`), and before the periods begin with `KeyboardInterrupt`.
+
+    Examples:
+        >>> from verify.manifold_gap import measure
+        >>> found = measure("two_state", (64, 128, 256, 512))
+        >>> str(found.verdict), abs(found.slope - 1) < 0.01
+        ('HOLDS', True)
     """
     from tqdm import tqdm
 
