@@ -20,7 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE, SITE = ROOT / "out" / "docs-source", ROOT / "out" / "docs"
-DOCUMENTS = ("mathematics", "extending", "your-model", "scaling", "findings", "claims")
+DOCUMENTS = ("mathematics", "your-model", "extending", "scaling", "findings", "claims")
 PUBLIC = {
     "theory": None,  # None: what `__all__` names
     "network": None,

@@ -41,8 +41,8 @@ class AttentionChain:
     Examples:
         >>> import theory
         >>> chain = theory.attention_chain([[1.0, 0.0], [0.25, 0.75]])
-        >>> round(float(chain.steps_to_first[1]), 6), round(float(chain.gap), 6)
-        (4.0, 0.25)
+        >>> round(float(chain.gap), 6)  # 1 - W_11
+        0.25
     """
 
     weight_on_first: Tensor

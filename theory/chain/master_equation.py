@@ -120,7 +120,7 @@ def entropy_production(A: Any, x: Any) -> Tensor:
 
     Examples:
         >>> import theory
-        >>> A = theory.from_rates([[0.0, 1.0, 2.0], [2.0, 0.0, 1.0], [1.0, 2.0, 0.0]])  # a driven ring: ln 2 per unit of time
+        >>> A = theory.from_rates([[0.0, 1.0, 2.0], [2.0, 0.0, 1.0], [1.0, 2.0, 0.0]])  # a driven ring
         >>> theory.entropy_production(A, theory.stationary_distribution(A))
         tensor(0.6931, dtype=torch.float64)
     """

@@ -70,6 +70,16 @@ def predicted_gap(
 
     float64. It knows A(y) and p_st, and no power of K. Raises `ValueError` for bad numbers and shapes and (Euler) a
     step too large for the exit rates, `GeneratorError` naming the y at which A(y) is no generator.
+
+    Examples:
+        >>> import theory
+        >>> system = theory.get_system("two_state")
+        >>> y0 = system.uniform(1, seed=0)[0]
+        >>> blocks = theory.token_clock(system, [1.0, 0.0], y0, period=1024, n_blocks=20, step=0.05)
+        >>> gap = blocks.mean[-1] - theory.stationary_distribution(system.A(blocks.y[-1]))
+        >>> predicted = theory.predicted_gap(system, blocks.y[-2], blocks.y[-1], period=1024, step=0.05)
+        >>> bool(((gap - predicted).abs() < 1e-3 * predicted.abs()).all())
+        True
     """
     period, step = check_integer(period, "period", least=1), check_positive(step, "step")
     y_before, y = (

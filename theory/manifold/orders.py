@@ -65,7 +65,7 @@ def first_order(system: FastSlowSystem, y: Any) -> Tensor:
         >>> system = theory.get_system("driven_cycle")
         >>> phi_1 = theory.first_order(system, system.uniform(5, seed=0))
         >>> phi_1.shape, bool(phi_1.sum(-1).abs().max() < 1e-12)  # it moves no mass
-        (torch.Size([5, 3]), True)
+        (torch.Size([5, 5]), True)
     """
     y = check_vectors("y", y, system.n_slow, _SLOW)
     p, drift = _along_flow(system, lambda y: stationary_distribution(system.A(y)), y)

@@ -47,7 +47,7 @@ def stationary_distribution(A: Any) -> Any:
     Examples:
         >>> import theory
         >>> theory.stationary_distribution([[-1.0, 2.0], [1.0, -2.0]])
-        tensor([0.6667, 0.3333], dtype=torch.float64)
+        array([0.66666667, 0.33333333])
     """
     if comes_from(A, "scipy.sparse"):
         from theory.stationary.sparse.distribution import sparse_stationary_distribution

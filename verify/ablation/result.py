@@ -63,6 +63,11 @@ class Ablation:
     margin: of the equivalence test. times: seconds of a training step per round, by (P, arm). answer: the exact losses
     of a corpus that has them (`verify.corpus.answer`). unfinished: labels of the cells still to come; failed: of those
     that failed, with the reason.
+
+    Examples:
+        >>> from verify.ablation import Ablation
+        >>> Ablation(baseline="dense", cells=(), margin=0.01, settings={}, provenance={}, times={}).comparisons
+        []
     """
 
     baseline: str

@@ -48,6 +48,17 @@ def measure(
 
     Raises `ValueError` for no or repeated arms, seeds or periods, a period that the model cannot have and a corpus that
     cannot be read. A cell that fails is named in `Ablation.failed`.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from network.config import FastSlowConfig
+        >>> from network.training_config import TrainConfig
+        >>> from verify.ablation import measure
+        >>> two = ("dense", "dense")
+        >>> measure(FastSlowConfig(), TrainConfig(), corpus=["shakespeare"], folder=Path("cells"), arms=two)
+        Traceback (most recent call last):
+        ...
+        ValueError: arms must be different and at least one, got ['dense', 'dense']
     """
     from verify.ablation.result import Ablation
     from verify.cells import run_cells

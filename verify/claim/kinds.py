@@ -204,7 +204,7 @@ class Mutant(Generic[O]):
 
     Examples:
         >>> from verify.claim import Exact, Mutant
-        >>> broken = Mutant("twice", "the error is doubled", lambda profile: Exact(quantity="e", measured=2.0, bound=1.0))
+        >>> broken = Mutant("twice", "the error is doubled", lambda _: Exact(quantity="e", measured=2.0, bound=1.0))
         >>> broken.run(None).refuted
         True
     """

@@ -43,6 +43,13 @@ class ManifoldGap:
     the rounding of a block mean. step_limit: predicted gap over ε φ₁ as the step h is halved; continuous_residual: how
     far its limit is from ε φ₁, as a vector. box_share: of the system's box that the test points span. phi_theta: the
     φ_θ of the largest period.
+
+    Examples:
+        >>> import json
+        >>> from verify.manifold_gap import measure
+        >>> found = measure("two_state", (64, 128, 256, 512))
+        >>> json.loads(found.to_json())["rows"][0]["period"]
+        64
     """
 
     system: str

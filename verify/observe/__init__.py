@@ -39,6 +39,14 @@ class Observation:
     next_order: system -> how large, relative to the leading term and in the mean over the points, what it leaves out
     may be; None where that is not known, and x̄ is then judged in size alone. layer: what is left of the start value, as
     a share of the leading term: e^{-Phλ} in a block.
+
+    Examples:
+        >>> import theory
+        >>> from verify.observe import get_observer
+        >>> system = theory.get_system("two_state")
+        >>> seen = get_observer("clock")(system, 64, step=0.1, kernel="exp", count=10, seed=0, device="cpu")
+        >>> seen.y.shape, seen.x.shape
+        (torch.Size([10, 1]), torch.Size([10, 2]))
     """
 
     y: Tensor
@@ -58,12 +66,24 @@ class Observation:
 
 
 def list_observers() -> list[str]:
-    """The names that `get_observer` takes, from the file names."""
+    """The names that `get_observer` takes, from the file names.
+
+    Examples:
+        >>> from verify.observe import list_observers
+        >>> list_observers()
+        ['clock', 'jumps', 'ode']
+    """
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
 def get_observer(name: str) -> Callable[..., Observation]:
-    """observe(system, period, *, step, kernel, count, seed, device) of the source `name`; `ValueError` for no such."""
+    """observe(system, period, *, step, kernel, count, seed, device) of the source `name`; `ValueError` for no such.
+
+    Examples:
+        >>> from verify.observe import get_observer
+        >>> callable(get_observer("clock"))
+        True
+    """
     if name not in list_observers():
         raise ValueError(f"unknown observation {name!r}; there are {', '.join(list_observers())}")
     return importlib.import_module(f"{__name__}.{name}").observe
