@@ -37,6 +37,12 @@ def occupation_mean(A: Any, x0: Any, t: Any) -> Tensor:
     """E occ[..., n] over [0, t] for the start law x0[..., n], to some n η at every t: the mean of e^{As} x₀ over time.
 
     Not by the formula with A^#, which loses η ‖A^#‖/t. Raises `GeneratorError` where A is not a generator.
+
+    Examples:
+        >>> import theory
+        >>> A = [[-1.0, 2.0], [1.0, -2.0]]
+        >>> theory.occupation_mean(A, [1.0, 0.0], 1e6)
+        tensor([0.6667, 0.3333], dtype=torch.float64)
     """
     A = as_real_tensor(A)
     check_generator(A)
@@ -50,6 +56,12 @@ def occupation_covariance(A: Any) -> Tensor:
 
     Raises `GeneratorError` where A is not a generator, `NotUniqueError` where it has several recurrent classes, and
     `NumericalError` where the chain is so metastable that rounding decides the result.
+
+    Examples:
+        >>> import theory
+        >>> theory.occupation_covariance([[-1.0, 1.0], [1.0, -1.0]])
+        tensor([[ 0.2500, -0.2500],
+                [-0.2500,  0.2500]], dtype=torch.float64)
     """
     A = as_real_tensor(A)
     p = stationary_distribution(A)
@@ -165,6 +177,12 @@ def occupation_chi2(A: Any, occupation: Any, t: Any, *, law: Any = None) -> tupl
     Asymptotically χ² with (number of recurrent states) − 1 degrees of freedom when q = p_st: the *joint* 95 % region of
     the occupation is where it stays below that quantile. A[n, n] is one generator; occupation[..., n] any batch.
     Raises `NumericalError` where C is singular to working precision on the recurrent states.
+
+    Examples:
+        >>> import theory
+        >>> statistic, freedom = theory.occupation_chi2([[-1.0, 1.0], [1.0, -1.0]], [0.51, 0.49], 100.0)
+        >>> round(float(statistic), 6), freedom
+        (0.04, 1)
     """
     A = as_real_tensor(A)
     t = _checked_time(A, t)
@@ -197,6 +215,11 @@ def expected_occupation_tv(A: Any, t: Any) -> Tensor:
     """E TV(occ, p_st) [...] ≈ ½ Σ_i √(2 σ_i² / (π T)): the sampling error to expect, falling as 1/√T.
 
     The mean of a half-normal law per state: exact in the limit of large T, whatever the correlation between states.
+
+    Examples:
+        >>> import theory
+        >>> theory.expected_occupation_tv([[-1.0, 1.0], [1.0, -1.0]], 100.0)
+        tensor(0.0399, dtype=torch.float64)
     """
     A = as_real_tensor(A)
     t = _checked_time(A, t)
