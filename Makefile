@@ -5,7 +5,7 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 SETUP := pyproject.toml constraints.txt Makefile
 
-.PHONY: gap report test test-portable coverage notebooks lint clean help
+.PHONY: gap report test test-portable test-oldest coverage notebooks lint clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make report set up once, then measure every claim and its mutant (minutes) and write the report"
 	@echo "make test   set up once, then run the test suite"
 	@echo "make test-portable  the numerical tests on seven emulated processors, or on those of COMBINATIONS=\"plain avx2\""
+	@echo "make test-oldest  the numerical tests on the oldest packages that pyproject allows"
 	@echo "make coverage  set up once, then run the test suite and print which branches of theory and verify it leaves out"
 	@echo "make notebooks  set up once, then run the five notebooks and keep what they show"
 	@echo "make lint   ruff, formatter and type checker"
@@ -47,6 +48,13 @@ test: .venv/.dev-installed
 
 test-portable: .venv/.dev-installed
 	$(PY) tests/portable.py $(COMBINATIONS) --out out/portable.json
+
+# The lower bounds of pyproject, in an environment of their own.
+test-oldest:
+	"$(PYTHON)" -m venv out/oldest
+	out/oldest/bin/python tests/oldest.py > out/oldest/requirements.txt
+	out/oldest/bin/python -m pip --disable-pip-version-check install --requirement out/oldest/requirements.txt
+	PYTHONPATH=. out/oldest/bin/python -m pytest -m "numerical and not slow"
 
 coverage: .venv/.dev-installed
 	@mkdir -p out/coverage

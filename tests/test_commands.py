@@ -328,7 +328,7 @@ def test_the_target_exists(target):
     """Its recipe is run as a session of its own."""
     dry = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert dry.returncode == 0, dry.stderr
-    assert ".venv/bin/python -m " in dry.stdout
+    assert "bin/python " in dry.stdout
 
 
 @pytest.mark.slow
