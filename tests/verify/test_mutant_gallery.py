@@ -1,10 +1,14 @@
 """Every mutant of the gallery is seen on its cheapest input, where honest code holds."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from verify.mutants import Mutant, discover, replaced
 from verify.mutants.gallery import SOUND
 
+MATRIX = Path(__file__).parents[2] / "benchmarks" / "results" / "mutants.json"
 GALLERY = discover()
 HONEST: dict[str, str] = {}
 
@@ -18,6 +22,12 @@ def test_the_mutant_is_seen_on_its_cheapest_input(mutant: Mutant):
     assert HONEST[control.name] in SOUND
     verdict, reason = mutant.meet(look)
     assert mutant.seen_as(verdict), f"{mutant.breaks}: {verdict}, {reason}"
+
+
+def test_the_committed_matrix_misses_no_mutant_and_none_lives_in_it():
+    rows = {row["mutant"]: row for row in json.loads(MATRIX.read_text())["mutants"]}
+    assert {mutant.id for mutant in GALLERY} <= set(rows)
+    assert [name for name, row in rows.items() if not row["seen"]] == []
 
 
 def test_a_planted_fault_is_gone_afterwards_also_when_the_look_raises():

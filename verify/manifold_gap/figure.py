@@ -121,7 +121,7 @@ def _gap_panel(panel: Axes, result: ManifoldGap, *, detailed: bool) -> None:
             linestyle="none",
             marker="+",
             markersize=6,
-            label="residual ½‖x̄ − p_st − predicted vector‖₁",
+            label="residual of the vector",
         )
     panel.set_xscale("log")
     panel.set_yscale("log")
@@ -147,7 +147,8 @@ def _gap_panel(panel: Axes, result: ManifoldGap, *, detailed: bool) -> None:
         title += f", slope {result.slope:.4f}, measured/predicted {result.constant_ratio:.4f}"
     panel.set_title(title, loc="left")
     if detailed:
-        panel.legend(loc="best")
+        # below the gaps, left of the residuals
+        panel.legend(**({"loc": "lower left", "bbox_to_anchor": (0.0, 0.1)} if seen else {"loc": "best"}))
 
 
 def _shown(value: float) -> float:

@@ -42,6 +42,7 @@ def _given(name: str) -> Look:
 
 GIVEN, RING = _given("two_state"), _given("driven_cycle")
 TWO = Look("two_state, clock", lambda: measured("two_state", PERIODS))
+FITTED = Look("driven_cycle, clock", lambda: measured("driven_cycle", PERIODS))
 EULER = Look("two_state, Euler clock", lambda: measured("two_state", PERIODS, kernel="euler"))
 ODE = Look("two_state, ode", lambda: measured("two_state", (256, 1024, 4096), observe="ode", test_points=12))
 JUMPS = Look("two_state, jumps", lambda: measured("two_state", (64, 128, 256, 512), observe="jumps", samples=10**11))

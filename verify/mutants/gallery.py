@@ -76,26 +76,29 @@ def run_gallery(report: Report, **options: Any) -> dict[str, Any]:
     return {"mutants": rows, "claims": _summary(rows, report), "provenance": report.provenance}
 
 
-def _own(claim: Any, mutant: dict[str, Any]) -> dict[str, Any]:
-    """The row of one of the mutants that a claim brings along."""
-    sighting = {
-        "look": "the claim's own input",
-        "control": claim.verdict,
-        "verdict": mutant["reason"].partition(":")[0],
-        "reason": mutant["reason"],
-        "seen": mutant["refuted"],
-    }
-    name = "its own" if mutant["name"] == "mutant" else mutant["name"]
-    return {
-        "mutant": f"{claim.id}: {name}",
-        "claim": claim.id,
-        "breaks": mutant["breaks"],
-        "part": "statement",
-        "size": "as said",
-        "sightings": [sighting],
-        "seen": mutant["refuted"],
-        "seconds": 0.0,
-    }
+def _own(claim: Any) -> list[dict[str, Any]]:
+    """The claim's own broken inputs as rows."""
+    return [
+        {
+            "mutant": f"{claim.id}/{one['name']}",
+            "claim": claim.id,
+            "breaks": one["breaks"],
+            "part": "statement",
+            "size": "its own",
+            "sightings": [
+                {
+                    "look": "the claim's own input",
+                    "control": claim.verdict,
+                    "verdict": one["reason"].partition(":")[0],
+                    "reason": one["reason"],
+                    "seen": bool(one["refuted"]),
+                }
+            ],
+            "seen": bool(one["refuted"]),
+            "seconds": 0.0,
+        }
+        for one in claim.mutants
+    ]
 
 
 def _summary(rows: Sequence[dict[str, Any]], report: Report) -> dict[str, Any]:

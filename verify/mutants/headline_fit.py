@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from verify.mutants import Mutant, replaced
-from verify.mutants._headline import CLAIM, JUMPS, TWO
+from verify.mutants._headline import CLAIM, FITTED, JUMPS, TWO
 
 PHI_THETA = ("INCONCLUSIVE",)  # theory is not to blame for a φ_θ that misses x̄
 
@@ -259,7 +259,7 @@ MUTANTS = (
         lambda: replaced(
             ("verify.manifold_gap.error_budget:learning_floor", lambda honest: lambda *a: 1e-3 * honest(*a)),
         ),
-        (TWO,),
+        (FITTED,),
         ends=PHI_THETA,
     ),
     _row(

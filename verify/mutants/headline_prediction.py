@@ -181,6 +181,7 @@ MUTANTS = (
         "K (I − K)^# is taken at y_before",
         "one index",
         lambda: replaced(("verify.observe.clock:settled_gap", _at_y_before)),
+        (RING,),
     ),
     _row("memory_without_half", "F lacks its term ½(I − p1ᵀ)", "one term", _memory(_without_half)),
     _row("memory_without_kernel", "F is (I − K)^# without its factor K", "one factor", _memory(_without_kernel)),

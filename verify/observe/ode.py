@@ -54,11 +54,11 @@ def observe(
         return float(total_variation(looser, x)[stayed & both].mean())
 
     def next_order(theory: FastSlowSystem) -> float:
-        first = continuous_term(theory).detach()
+        # the manifold's own first order, not `first_order`: the two are held against each other
         p = stationary_distribution(theory.A(y_seen)).detach()
-        second = slow_manifold(theory, 2)(y_seen, 1.0 / period).detach() - p - first
-        size = float(first.abs().sum())
-        return float(second.abs().sum()) / size if size > 0 else 0.0
+        first, second = (slow_manifold(theory, order)(y_seen, 1.0 / period).detach() for order in (1, 2))
+        size = float((first - p).abs().sum())
+        return float((second - first).abs().sum()) / size if size > 0 else 0.0
 
     slowest = float(relaxation_rate(system, y_seen).detach().min())
     why_not = ""
