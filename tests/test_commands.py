@@ -74,6 +74,11 @@ RULES = {
     "python -m verify.ablation --arms dense,coupled,blind,local --seeds 2 --tokens 10000000": Rule(
         f"{SMALL} --seeds 1 --evaluations 1 --rounds 0 --jobs 1", full="--tokens 40000 --seeds 1"
     ),
+    "python -m verify.corpus": Rule("--block-size 64"),
+    "python -m verify.ablation --corpus regimes": Rule(
+        f"{SMALL} --corpus regimes:length=9004 --seeds 1 --evaluations 1 --rounds 0 --jobs 1",
+        full="--seeds 1 --tokens 40000 --rounds 0",
+    ),
     "python -m verify.ablation --scheduler": Rule(f"{SMALL} --seeds 1 --evaluations 1 --rounds 0 --arms dense"),
     "python -m verify.generator_defect": Rule("--length 12 --sequences 1 --iterations 3"),
     "python -m network.train": Rule(SMALL),
@@ -94,6 +99,10 @@ RULES = {
     ),  # a single rate is at the edge of its grid
     "python benchmarks/mutation.py": Rule("--help", full=None),  # it takes the tests along, for hours
     "python benchmarks/pareto.py": Rule(PARETO, full=PARETO),
+    "python benchmarks/coupling.py": Rule(
+        "--only-finished --out coupling.json", full="--only-finished --out coupling.json"
+    ),
+    "python benchmarks/window.py": Rule("--rounds 6 --lengths 300 600 --out window.json"),
     "python benchmarks/training.py": Rule("--help", full="--seconds 200 --out training.json"),
     "python benchmarks/sparse.py": Rule("--rounds 1 --side 20 --skip-large", long=True, **RACE),
     "python benchmarks/stationary.py": Rule("--rounds 2", long=True, **RACE),

@@ -141,10 +141,10 @@ def table(found: Sequence[dict[str, Any]]) -> str:
         mean = "failed" if row["mean"] is None else f"{row['mean']:.4f}{spread}"
         lines.append(f"{row['group']:22} {row['name']:26} {mean} ({len(row['seeds'])} seeds){gate}")
         for other, one in row["against"].items():
-            low, high = one["interval"] or (float("nan"),) * 2
+            between = "" if one["interval"] is None else " [{:+.4f}, {:+.4f}]".format(*one["interval"])
             shares = one["shares_closed"]
             closed = f", {min(shares):.0%} … {max(shares):.0%} of the gap to the filter" if shares else ""
-            lines.append(f"{'':22}   − {other:22} {one['mean']:+.4f} [{low:+.4f}, {high:+.4f}]{closed}")
+            lines.append(f"{'':22}   − {other:22} {one['mean']:+.4f}{between}{closed}")
     return "\n".join(lines)
 
 
