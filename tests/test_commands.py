@@ -99,9 +99,7 @@ RULES = {
     ),  # a single rate is at the edge of its grid
     "python benchmarks/mutation.py": Rule("--help", full=None),  # it takes the tests along, for hours
     "python benchmarks/pareto.py": Rule(PARETO, full=PARETO),
-    "python benchmarks/coupling.py": Rule(
-        "--only-finished --out coupling.json", full="--only-finished --out coupling.json"
-    ),
+    "python benchmarks/coupling.py": Rule("--help", full="--only-finished --out coupling.json"),
     "python benchmarks/window.py": Rule("--rounds 6 --lengths 300 600 --out window.json"),
     "python benchmarks/training.py": Rule("--help", full="--seconds 200 --out training.json"),
     "python benchmarks/sparse.py": Rule("--rounds 1 --side 20 --skip-large", long=True, **RACE),
