@@ -11,9 +11,9 @@ import torch
 
 from network.data import load_data
 from verify.corpus import Regimes, SystemText, made, open_corpus, parse, text_of, tokens_of
-from verify.corpus.__main__ import main
 from verify.corpus.answer import exact_losses, share, validation_start
 from verify.corpus.bayes import bayes_losses, expected_losses
+from verify.corpus.command import main
 
 F64 = torch.float64
 
