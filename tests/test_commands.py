@@ -100,7 +100,7 @@ RULES = {
     "python benchmarks/mutation.py": Rule("--help", full=None),  # it takes the tests along, for hours
     "python benchmarks/pareto.py": Rule(PARETO, full=PARETO),
     "python benchmarks/coupling.py": Rule("--help", full="--only-finished --out coupling.json"),
-    "python benchmarks/window.py": Rule("--rounds 6 --lengths 300 600 --out window.json"),
+    "python benchmarks/window.py": Rule("--rounds 6 --lengths 48 96 --out window.json"),
     "python benchmarks/training.py": Rule("--help", full="--seconds 200 --out training.json"),
     "python benchmarks/sparse.py": Rule("--rounds 1 --side 20 --skip-large", long=True, **RACE),
     "python benchmarks/stationary.py": Rule("--rounds 2", long=True, **RACE),
@@ -245,9 +245,12 @@ def started(port: int, process: subprocess.Popen[str]) -> None:
 
 def in_this_process(words: list[str]) -> int:
     """`python -m MODULE …` by its main: the packages are imported once for all commands."""
-    name = {"verify": "verify.__main__", "network.generate": "network.generate_command"}.get(words[2], words[2])
+    name = {"network.generate": "network.generate_command"}.get(words[2], words[2])
+    module: Any = importlib.import_module(name)
+    if hasattr(module, "__path__"):
+        module = importlib.import_module(f"{name}.__main__")
     try:
-        return importlib.import_module(name).main(words[3:])
+        return module.main(words[3:])
     except SystemExit as stop:
         return int(stop.code or 0)
 

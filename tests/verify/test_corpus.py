@@ -51,7 +51,7 @@ def test_the_filters_are_sums_over_every_path_of_the_regime(block):
     source = Regimes(s=0.8, f=0.3, n=3, block=block, length=40)
     stream, regimes = (torch.from_numpy(part) for part in source.sample())
     starts = torch.tensor([5, 13])
-    index = starts[:, None] + torch.arange(8)
+    index = starts[:, None] + torch.arange(7)
     found = bayes_losses(source, stream[index], regimes[index], starts, (3, 50))
     rows = [stream[row] for row in index]
     said = {
@@ -66,25 +66,25 @@ def test_the_filters_are_sums_over_every_path_of_the_regime(block):
 
 
 def test_the_law_in_the_long_run_is_that_of_a_long_text():
-    source = Regimes(s=1.0, f=0.2, n=4, block=3, length=200_000)
+    source = Regimes(s=1.0, f=0.2, n=4, block=3, length=60_000)
     torch.testing.assert_close(source.chain.sum(0), torch.ones(24, dtype=F64))
     torch.testing.assert_close(source.stationary.sum((0, 2)), torch.full((3,), 1 / 3, dtype=F64))
     tokens, regimes = source.sample()
     seen = np.zeros((2, 3, 4))
     np.add.at(seen, (regimes, np.arange(len(tokens)) % 3, tokens), 1.0 / len(tokens))
-    # the regime of a block is shared by its tokens and lasts 5 blocks: some 200,000/30 independent draws
-    assert np.abs(seen - source.stationary.numpy()).max() < 5 * math.sqrt(0.25 * 30 / 200_000)
+    # the regime of a block is shared by its tokens and lasts 5 blocks: some 60,000/30 independent draws
+    assert np.abs(seen - source.stationary.numpy()).max() < 5 * math.sqrt(0.25 * 30 / 60_000)
 
 
 def test_what_more_is_known_costs_less():
-    source = Regimes(length=60_000, f=Fraction(1, 16))
+    source = Regimes(length=30_000, f=Fraction(1, 16))
     tokens, regimes = (torch.from_numpy(part).view(-1, 300) for part in source.sample())
-    L = bayes_losses(source, tokens, regimes, 300 * torch.arange(200), (2, 7, 31))
+    L = bayes_losses(source, tokens, regimes, 300 * torch.arange(100), (2, 7, 31))
     order = ["known", "phase_known", "filter", "window_31", "window_7", "window_2", "order_1"]
     assert [L[a] < L[b] for a, b in itertools.pairwise(order)] == [True] * 6
     expected = expected_losses(source)
     for name in ("known", "order_1"):
-        assert L[name] == pytest.approx(expected[name], abs=5 / math.sqrt(60_000) * 2)
+        assert L[name] == pytest.approx(expected[name], abs=5 / math.sqrt(30_000) * 2)
 
 
 def test_the_null_has_nothing_to_know():

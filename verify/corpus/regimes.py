@@ -110,6 +110,8 @@ class Regimes:
         """Tokens and regimes [length], from the seed alone; the first block begins with the first token."""
         import numpy as np
 
+        from verify.corpus.walk import walk
+
         rng = np.random.default_rng([self.seed, 1])
         blocks = -(-self.length // self.block)
         first = rng.integers(2)
@@ -119,16 +121,6 @@ class Regimes:
         cumulative = self.kernels.cumsum(1).mT.contiguous().numpy()
         cumulative[..., -1] = 1.0
         start = int(np.searchsorted(np.cumsum(np.full(self.n, 1 / self.n)), rng.random()))
-        return walk(cumulative, regime, rng.random(self.length), min(start, self.n - 1)), regime
-
-
-def walk(cumulative: np.ndarray, regime: np.ndarray, uniform: np.ndarray, state: int) -> np.ndarray:
-    """The states of a chain that draws its next one from row `state` of cumulative[regime]."""
-    import numpy as np
-
-    rows = [[cumulative[r, j] for j in range(cumulative.shape[1])] for r in range(cumulative.shape[0])]
-    tokens = np.empty(len(uniform), dtype=np.int64)
-    for t, (r, u) in enumerate(zip(regime.tolist(), uniform.tolist(), strict=True)):
-        state = int(rows[r][state].searchsorted(u, side="right"))
-        tokens[t] = state
-    return tokens
+        tokens = np.empty(self.length, dtype=np.int64)
+        walk(cumulative, regime, rng.random(self.length), min(start, self.n - 1), tokens)
+        return tokens, regime
