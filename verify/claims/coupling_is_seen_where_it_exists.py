@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from verify.claim import Empirical, EmpiricalClaim, Profile
-from verify.claims._training import planted_cells, undecided
+from verify.claim import Empirical, EmpiricalClaim, Mutant, NotRun, Profile
+from verify.claims._training import not_run, planted_cells, undecided
 from verify.statistics.paired import PairedDifference, paired_difference
 from verify.statistics.verdict import EmpiricalVerdict
 
@@ -34,26 +34,31 @@ def cells(profile: Profile) -> list[Cell]:
     return control_cells(ARMS, profile.seeds, **how) + control_cells(ARMS[:2], profile.seeds, s=NULL, **how)
 
 
-def check(profile: Profile) -> Empirical:
+def check(profile: Profile) -> Empirical | NotRun:
     """coupled − dense, blind − dense and the share of the Bayes gap over paired seeds, and coupled − dense at s = 0."""
     from verify.trained.control import STRONG, best_loss
 
     if profile.name == "quick":
-        return undecided("needs --profile paper: it trains 1M tokens for each arm and seed")
+        return not_run("paper", "1M")
     count = len(ARMS) * len(profile.seeds)
     return judge(profile.trained[:count], profile.trained[count:], best_loss(STRONG))
 
 
 def mutant(profile: Profile) -> Empirical:
-    """A coupling that stays shut: coupled, blind and dense end at the same loss, 0.07 nats above the filter."""
-    equal = planted_cells(dense=2.24, coupled=2.24, blind=2.24)
-    return judge(equal, planted_cells(dense=2.37, coupled=2.37), 2.165)
+    """Planted losses of a coupling that closes a fifth of the gap to the filter."""
+    return _planted(coupled=2.225)
+
+
+def _planted(*, coupled: float = 2.18, blind: float = 2.24, null: float = 2.37) -> Empirical:
+    strong = planted_cells(dense=2.24, coupled=coupled, blind=blind)
+    return judge(strong, planted_cells(dense=2.37, coupled=null), 2.165)
 
 
 def judge(strong: Sequence[dict[str, Any]], null: Sequence[dict[str, Any]], best: float) -> Empirical:
-    """CONSISTENT where it pays and is worth nothing where nothing is; INCONSISTENT where it does not pay.
+    """CONSISTENT where it pays and is worth nothing where nothing is.
 
-    best: the filter's loss on the source of `strong`. INCONCLUSIVE where it pays and a control is not shown to be zero.
+    INCONSISTENT where it does not pay, or a control's interval lies outside its margin; INCONCLUSIVE where it pays and
+    a control is neither shown to be zero nor to be more. best: the filter's loss on the source of `strong`.
     """
     gain = _paired(strong, "coupled", margin=BLIND)
     blind = _paired(strong, "blind", margin=BLIND)
@@ -71,7 +76,7 @@ def judge(strong: Sequence[dict[str, Any]], null: Sequence[dict[str, Any]], best
     verdict = EmpiricalVerdict.INCONCLUSIVE
     if pays and clean:
         verdict = EmpiricalVerdict.CONSISTENT
-    elif gain.interval[0] > GAIN or max(shares) < SHARE:
+    elif gain.interval[0] > GAIN or max(shares) < SHARE or _beyond(blind, BLIND) or _beyond(nothing, NOTHING):
         verdict = EmpiricalVerdict.INCONSISTENT
     opened = [c["closed_gate_loss"] - c["validation_loss"] for c in strong if c["arm"] == "coupled"]
     return Empirical(
@@ -98,6 +103,10 @@ def _paired(trained: Sequence[dict[str, Any]], arm: str, *, margin: float) -> Pa
     return paired_difference([own[s] - dense[s] for s in shared], margin=margin) if len(shared) > 1 else None
 
 
+def _beyond(found: PairedDifference, margin: float) -> bool:
+    return found.interval is not None and (found.interval[0] > margin or found.interval[1] < -margin)
+
+
 def _told(found: PairedDifference, margin: float) -> str:
     shown = "equivalent to zero" if found.equivalent else "not shown equivalent to zero"
     return f"{found.mean:+.5f}, {shown} within ± {margin}"
@@ -110,6 +119,11 @@ CLAIM = EmpiricalClaim(
     source="the positive control of the paper's neutrality; this toolkit's",
     check=check,
     mutant=mutant,
-    mutation="losses of a coupling that stays shut, 0.07 nats above the filter",
+    mutation="losses of a coupling that closes a fifth of the gap to the filter",
     cells=cells,
+    mutants=(
+        Mutant("shut", "losses of a coupling that stays shut", lambda profile: _planted(coupled=2.24)),
+        Mutant("capacity", "losses of a blind arm that gains 0.01 nats as well", lambda profile: _planted(blind=2.23)),
+        Mutant("null", "losses that fall by 0.01 nats where there is no regime", lambda profile: _planted(null=2.36)),
+    ),
 )

@@ -38,8 +38,9 @@ def rows(**losses):
         ({"coupled": 2.18, "blind": 2.24}, 2.37, "CONSISTENT"),
         ({"coupled": 2.24, "blind": 2.24}, 2.37, "INCONSISTENT"),  # it stays shut
         ({"coupled": 2.225, "blind": 2.24}, 2.37, "INCONSISTENT"),  # it pays a fifth of the gap
-        ({"coupled": 2.18, "blind": 2.235}, 2.37, "INCONCLUSIVE"),  # capacity pays too
-        ({"coupled": 2.18, "blind": 2.24}, 2.36, "INCONCLUSIVE"),  # it pays where nothing is
+        ({"coupled": 2.18, "blind": 2.235}, 2.37, "INCONSISTENT"),  # capacity pays too
+        ({"coupled": 2.18, "blind": 2.24}, 2.36, "INCONSISTENT"),  # it pays where nothing is
+        ({"coupled": 2.18, "blind": 2.2382}, 2.37, "INCONCLUSIVE"),  # neither zero nor more
     ],
 )
 def test_it_is_judged_by_gain_share_and_both_controls(strong, null, verdict):
