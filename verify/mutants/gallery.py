@@ -64,7 +64,7 @@ def run_gallery(report: Report, **options: Any) -> dict[str, Any]:
         for mutant in discover()
         if mutant.claim in claims
     ]
-    rows = [_own(claim, one) for claim in report.claims for one in claim.mutants]
+    rows = [row for claim in report.claims for row in _own(claim)]
     for result in run_cells(cells, **options) if cells else []:
         if not result.failed:
             rows.append(result.result | {"seconds": result.seconds})
