@@ -64,6 +64,7 @@ RULES = {
     "python -m verify.manifold_gap --system sodium_channel --fit adamw": Rule(
         "--periods 64", exits=(3,), full_exits=(0, 3)
     ),
+    "python -m verify.reduction": Rule(exits=(0, 3), full_exits=(0, 3)),  # 3: no leading term that decides
     "python -m verify": Rule(f"{CHEAP} --jobs 1"),
     "python -m verify --list": Rule(),
     "python -m verify --claim": Rule("--list"),  # that there is such a claim

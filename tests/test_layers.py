@@ -19,7 +19,7 @@ FLOORS = {
         {"errors", "transforms", "compiled"},
         {"arguments", "generators"},
         {"symbolic", "fast_slow"},
-        {"stationary", "systems"},
+        {"stationary", "systems", "captured"},
         {"chain", "starts"},
         {"manifold", "clock"},
         {"flow", "jumps"},

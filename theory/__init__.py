@@ -41,7 +41,7 @@ from theory.errors import (
     Status,
 )
 from theory.fast_slow import FastSlowSystem
-from theory.flow import ReducedTrajectory, Trajectory, list_methods, reduced_flow, simulate
+from theory.flow import ReducedTrajectory, Trajectory, Trust, list_methods, reduced_flow, simulate, trust
 from theory.generators.checks import check_generator, recurrent_classes
 from theory.generators.doors import from_counts, from_rates, from_row_convention, from_transition_matrix
 from theory.generators.nearest import nearest_generator, nearest_generator_shift
@@ -69,6 +69,7 @@ __all__ = [
     "Status",
     "TokenBlocks",
     "Trajectory",
+    "Trust",
     "attention_chain",
     "certificate",
     "check_generator",
@@ -120,6 +121,7 @@ __all__ = [
     "token_clock",
     "token_frequency_covariance",
     "total_variation",
+    "trust",
 ]
 
 

@@ -61,3 +61,7 @@ fused = partial(compiled, fastmath={"contract"})
 
 summed = partial(compiled, fastmath={"contract", "reassoc"})
 """As `fused`, and sums may be taken in another order: only for sums of non-negative terms."""
+
+kernel = partial(compiled, fastmath={"contract", "reassoc", "nsz", "arcp"})
+"""For integrations: NaN and infinity must survive to be reported, so the two flags that assume them away are left
+out."""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import theory
-from theory.errors import FastSlowSystemError, GeneratorError, NumericalError, SimulationError, Status
+from theory.errors import FastSlowSystemError, GeneratorError, SimulationError, Status
 from theory.flow import list_methods
 from theory.flow.methods import collocation
 from theory.systems import random_exponential
@@ -125,7 +125,7 @@ def test_numpy_integers_are_integers(kind):
 
 
 def test_batches_that_do_not_agree_and_empty_ones():
-    with pytest.raises(ValueError, match="do not agree"):
+    with pytest.raises(ValueError, match="do not broadcast"):
         simulate(y0=[[0.5]] * 3, eps=[0.1, 0.2])
     with pytest.raises(ValueError, match="no trajectory"):
         simulate(eps=torch.empty(0, dtype=torch.float64))
@@ -144,12 +144,8 @@ def test_nan_in_the_middle_is_reported_with_its_time(method):
         return torch.where(y < 0.7, torch.ones_like(y), torch.full_like(y, torch.nan))
 
     system = two_state(slow=slow)
-    if method == "dopri5":  # torchdiffeq gives up without a result
-        with pytest.raises(NumericalError, match="collocation"):
-            simulate(system, method=method)
-        return
     result = simulate(system, method=method, throw=False)
-    assert result.status in (Status.NOT_FINITE, Status.STEP_TOO_SMALL)
+    assert result.status is Status.NOT_FINITE
     assert 0.0 < float(result.end) <= 0.21
     assert not torch.isfinite(result.y[1:]).any()
     with pytest.raises(SimulationError, match=r"stopped at t = 0\.[12]") as caught:

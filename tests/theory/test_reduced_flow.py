@@ -157,7 +157,7 @@ def test_leaving_the_box_is_a_status():
         ({"order": 1, "eps": 0.1, "x0": [1.0]}, "x0 must be"),
         ({"y0": [float("nan")]}, "finite"),
         ({"y0": [0.5, 0.5]}, "y0 must be"),
-        ({"t": [1.0, 0.0]}, "increase"),
+        ({"t": [0.0, 1.0, 0.5]}, "increase"),
     ],
 )
 def test_bad_input(kwargs, message):

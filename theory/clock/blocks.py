@@ -21,15 +21,13 @@ import torch
 from torch import Tensor
 
 from theory.arguments import (
-    check_broadcast,
-    check_float64,
     check_integer,
     check_positive,
-    check_simplex,
 )
 from theory.clock.block_mean import block_mean, propagator
 from theory.errors import NumericalError, Status
 from theory.fast_slow import FastSlowSystem
+from theory.starts import check_start
 
 CHUNK = 2**19  # entries of the matrices K of one chunk of trajectories: 4 MB, so that their powers stay in the cache
 
@@ -143,20 +141,3 @@ def check_clock(period: Any, n_blocks: Any, step: Any) -> tuple[int, int, float]
     """The three numbers of a token clock, or a `ValueError` that names the bad one."""
     period, n_blocks = check_integer(period, "period", least=1), check_integer(n_blocks, "n_blocks", least=1)
     return period, n_blocks, check_positive(step, "step")
-
-
-def check_start(system: FastSlowSystem, x0: Any, y0: Any) -> tuple[Tensor, Tensor]:
-    """x0[..., n] and y0[..., m] as float64 tensors of one batch shape, or a `ValueError` that says what is wrong."""
-    x, y = check_float64("x0", x0), check_float64("y0", y0)
-    for name, value, size in (("x0", x, system.n_states), ("y0", y, system.n_slow)):
-        if value.ndim == 0 or value.shape[-1] != size:
-            raise ValueError(f"{name} must be [..., {size}] for system {system.name!r}, got {list(value.shape)}")
-        if not bool(torch.isfinite(value).all()):
-            raise ValueError(f"{name} is not finite: {value[~torch.isfinite(value)][:3].tolist()}")
-    if x.device != y.device:
-        raise ValueError(f"x0 is on {x.device} and y0 on {y.device}: put both on one device")
-    check_simplex("x0", x)
-    batch = check_broadcast(x0=x.shape[:-1], y0=y.shape[:-1])
-    if 0 in batch:
-        raise ValueError(f"x0 and y0 hold no trajectory: their batch shape is {list(batch)}")
-    return x.expand(*batch, -1), y.expand(*batch, -1)

@@ -7,7 +7,7 @@ One pass per direction, all directions and points as one batch: m for A, n + m f
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float64
@@ -21,9 +21,9 @@ from theory.fast_slow import FastSlowSystem
 class Derivatives(NamedTuple):
     """∂_{y_k} A [B, m, n, n], ∂_x g [B, m, n] and ∂_y g [B, m, m]."""
 
-    dA: Tensor
-    gx: Tensor
-    gy: Tensor
+    dA: Any
+    gx: Any
+    gy: Any
 
 
 def derivatives(system: FastSlowSystem, x: Float64[Tensor, "b n"], y: Float64[Tensor, "b m"]) -> Derivatives:
@@ -58,9 +58,13 @@ def right_hand_side(system: FastSlowSystem, x: Tensor, y: Tensor, eps: Tensor) -
 
     Detached: trajectories are not differentiated, and parameters of A and g would make a graph of every step.
     """
-    product = (system.A(y) @ x[..., None])[..., 0]
-    product = product - product.mean(-1, keepdim=True)
-    return (product / eps[..., None]).detach(), system.g(x, y).detach()
+    return fast_slope(system.A(y), x, eps).detach(), system.g(x, y).detach()
+
+
+def fast_slope(A: Tensor, x: Tensor, eps: Tensor) -> Tensor:
+    """A x / ε, less the rounding in 1ᵀA x."""
+    product = (A @ x[..., None])[..., 0]
+    return (product - product.mean(-1, keepdim=True)) / eps[..., None]
 
 
 def jacobian(A: Tensor, x: Tensor, eps: Tensor, d: Derivatives) -> Tensor:

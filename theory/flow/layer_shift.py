@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from theory.captured import Captured
 from theory.chain.inverse import solve_sum_zero
 from theory.errors import NumericalError
 from theory.fast_slow import FastSlowSystem
@@ -32,8 +33,14 @@ _AGREEMENT = 1e-9
 _NEGLIGIBLE = 1e-15  # rounding in 1ᵀd keeps e^{As}d from falling much further
 
 
-def layer_shift(system: FastSlowSystem, x0: Float64[Tensor, "*b n"], y0: Float64[Tensor, "*b m"]) -> Tensor:
-    """S[..., m] for starts (x0, y0) with the same batch shape. Differentiable.
+def layer_shift(
+    system: FastSlowSystem,
+    x0: Float64[Tensor, "*b n"],
+    y0: Float64[Tensor, "*b m"],
+    code: Captured | None = None,
+) -> Tensor:
+    """S[..., m] for starts (x0, y0) with the same batch shape. Differentiable without `code`, the captured system,
+    which tells where g is linear in x: then the closed form is taken.
 
     Raises `NumericalError` where the layer has not died out after 2^100 of the fastest time, or the quadrature fails
     its own check.
@@ -44,6 +51,10 @@ def layer_shift(system: FastSlowSystem, x0: Float64[Tensor, "*b n"], y0: Float64
     d = x0 - p
     d = d - d.sum(-1, keepdim=True) * p  # what x0 misses of the sum 1 is rounding, and would never die out
     exact = -solve_sum_zero(A, d, p)
+    if code is not None and code.linear_in_x:
+        n, m = system.n_states, system.n_slow
+        _, gx, _ = code.derivatives(p.reshape(-1, n), system.wrapped(y0).reshape(-1, m))
+        return (torch.from_numpy(gx).reshape(*y0.shape, n) @ exact[..., None])[..., 0]
     scale = d.detach().abs().sum(-1).amax() + torch.finfo(A.dtype).tiny
     fastest = A.detach().diagonal(dim1=-2, dim2=-1).abs().amax(-1)
     tau = 0.5 / torch.where(fastest > 0, fastest, torch.ones_like(fastest))

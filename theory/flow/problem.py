@@ -10,19 +10,44 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from theory.arguments import check_float64, check_integer, check_simplex
+from theory.arguments import check_float64, check_integer, check_positive
+from theory.captured import Captured, captured
 from theory.errors import Status
 from theory.fast_slow import FastSlowSystem
+from theory.flow.derivatives import Derivatives, derivatives, fast_slope
+from theory.starts import (
+    check_derivatives,
+    check_eps,
+    check_inside,
+    check_start,
+    check_system,
+    check_times,
+    evaluate_start,
+)
 
 TIGHTEST_RTOL = 1e-13
 
 
+class Box(NamedTuple):
+    """The box of y for compiled kernels: low, high [m] (∓inf for a phase), and base and period [m] of phases (period 0:
+    no phase)."""
+
+    low: np.ndarray
+    high: np.ndarray
+    base: np.ndarray
+    period: np.ndarray
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Problem:
-    """B trajectories, flat: x0[B, n], y0[B, m], eps[B], all float64 on one device; t[k] float64 on the CPU."""
+    """B trajectories, flat: x0[B, n], y0[B, m], eps[B], all float64 on one device; t[k] float64 on the CPU.
+
+    A0, g0: A(y0) and g(x0, y0). captured: the system as machine code, None where it has none.
+    """
 
     system: FastSlowSystem
     x0: Tensor
@@ -33,6 +58,22 @@ class Problem:
     atol: float
     max_steps: int
     time_limit: float
+    max_step: float
+    first_step: float | None
+    A0: Tensor
+    g0: Tensor
+    box: Box
+    captured: Captured | None
+
+    def right_hand_side(self) -> tuple[Tensor, Tensor]:
+        """(A x / ε, g) at the start."""
+        return fast_slope(self.A0, self.x0, self.eps), self.g0
+
+    def derivatives(self) -> Derivatives:
+        """∂A, ∂_x g, ∂_y g at the start, as arrays."""
+        if self.captured is None:
+            return Derivatives(*(d.detach().cpu().numpy() for d in derivatives(self.system, self.x0, self.y0)))
+        return Derivatives(*self.captured.derivatives(self.x0, self.system.wrapped(self.y0)))
 
 
 class Solution(NamedTuple):
@@ -47,81 +88,80 @@ class Solution(NamedTuple):
 
 
 def pose(
-    system: Any, x0: Any, y0: Any, t: Any, eps: Any, rtol: Any, atol: Any, max_steps: Any, time_limit: Any
+    system: Any,
+    x0: Any,
+    y0: Any,
+    t: Any,
+    eps: Any,
+    rtol: Any,
+    atol: Any,
+    max_steps: Any,
+    time_limit: Any,
+    max_step: Any = math.inf,
+    first_step: Any = None,
 ) -> tuple[Problem, torch.Size]:
     """The checked problem and the batch shape of its trajectories; `ValueError` names the argument that is wrong."""
-    if not isinstance(system, FastSlowSystem):
-        raise ValueError(
-            f"system must be a theory.FastSlowSystem, got {type(system).__name__}; theory.get_system(name) builds one"
-        )
-    x0, y0, eps = check_float64("x0", x0), check_float64("y0", y0), check_float64("eps", eps)
-    if x0.device != y0.device:
-        raise ValueError(f"x0 is on {x0.device} and y0 on {y0.device}; move one of them")
-    eps = eps.to(x0.device)
-    for name, value, size in (("x0", x0, system.n_states), ("y0", y0, system.n_slow)):
-        if value.ndim == 0 or value.shape[-1] != size:
-            raise ValueError(f"{name} must be [..., {size}] for system {system.name!r}, got {list(value.shape)}")
-    try:
-        batch = torch.broadcast_shapes(x0.shape[:-1], y0.shape[:-1], eps.shape)
-    except RuntimeError:
-        raise ValueError(
-            f"the batch shapes of x0 {list(x0.shape[:-1])}, y0 {list(y0.shape[:-1])} and eps {list(eps.shape)} "
-            "do not agree"
-        ) from None
-    x0 = x0.expand(*batch, -1).reshape(-1, system.n_states)
-    y0 = y0.expand(*batch, -1).reshape(-1, system.n_slow)
-    eps = eps.expand(batch).reshape(-1)
-    if len(eps) == 0:
-        raise ValueError(f"x0, y0 and eps hold no trajectory: their batch shape is {list(batch)}")
-    _first_bad("eps", eps, ~(torch.isfinite(eps) & (eps > 0)), "must be positive and finite")
-    check_simplex("x0", x0)
-    _first_bad("y0", y0, ~torch.isfinite(y0).all(-1), "must be finite")
-    box = f"must lie in the box of {system.name!r}, {system.low.tolist()} to {system.high.tolist()}"
-    _first_bad("y0", y0, ~system.inside(y0), box)
-    for name, value in (("rtol", rtol), ("atol", atol)):
-        if not isinstance(value, (int, float)) or not math.isfinite(value) or not 0 < value < 1:
-            raise ValueError(f"{name} must be a number between 0 and 1, got {value!r}")
-    if rtol < TIGHTEST_RTOL:
-        raise ValueError(f"rtol must be at least {TIGHTEST_RTOL}, float64 resolves no less; got {rtol!r}")
+    system = check_system(system)
+    eps = check_float64("eps", eps)
+    x0, y0 = check_start(system, x0, y0, eps=eps)
+    eps = check_eps(eps, y0)
+    batch = y0.shape[:-1]
+    x0, y0 = x0.reshape(-1, system.n_states).detach(), y0.reshape(-1, system.n_slow).detach()
+    eps = eps.expand(batch).reshape(-1).detach()
+    check_inside(system, "y0", y0)
+    rtol, atol = check_tolerances(rtol, atol)
     max_steps = check_integer(max_steps, "max_steps", least=1)
     if not isinstance(time_limit, (int, float)) or not time_limit > 0:
         raise ValueError(f"time_limit must be a positive number of seconds, got {time_limit!r}")
-    system.check_at(y0)
-    system.g(x0, y0)
+    max_step, first_step = check_steps(max_step, first_step)
+    times = check_times(t)
+    with torch.no_grad():
+        A0, g0 = evaluate_start(system, x0, y0)
+    check_derivatives(system)
+    code = captured(system) if x0.device.type == "cpu" else None
+    if code is not None and not code.agrees(x0, system.wrapped(y0), A0, g0):
+        code = None
     problem = Problem(
         system=system,
-        x0=x0.detach(),
-        y0=y0.detach(),
-        eps=eps.detach(),
-        t=check_times(t),
-        rtol=float(rtol),
-        atol=float(atol),
+        x0=x0,
+        y0=y0,
+        eps=eps,
+        t=times,
+        rtol=rtol,
+        atol=atol,
         max_steps=max_steps,
         time_limit=float(time_limit),
+        max_step=max_step,
+        first_step=first_step,
+        A0=A0.detach(),
+        g0=g0.detach(),
+        box=box(system),
+        captured=code,
     )
     return problem, batch
 
 
-def check_times(t: Any) -> Tensor:
-    """The output times t[k] in float64 on the CPU: at least two, finite and increasing; t[0] is the start."""
-    times = check_float64("t", t).detach().cpu()
-    if times.ndim != 1 or len(times) < 2:
-        raise ValueError(
-            f"t must be a list of at least two times, the first of them the start; got shape {list(times.shape)}"
-        )
-    if not bool(torch.isfinite(times).all()):
-        raise ValueError(f"t must be finite, got {times.tolist()}")
-    if not bool((times.diff() > 0).all()):
-        first = int((times.diff() <= 0).nonzero()[0])
-        raise ValueError(
-            f"t must increase, but t[{first}] = {float(times[first])!r} is followed by "
-            f"t[{first + 1}] = {float(times[first + 1])!r}"
-        )
-    return times
+def check_tolerances(rtol: Any, atol: Any) -> tuple[float, float]:
+    """(rtol, atol), each between 0 and 1, rtol not below what float64 resolves."""
+    rtol, atol = check_positive(rtol, "rtol", below=1.0), check_positive(atol, "atol", below=1.0)
+    if rtol < TIGHTEST_RTOL:
+        raise ValueError(f"rtol must be at least {TIGHTEST_RTOL}, float64 resolves no less; got {rtol!r}")
+    return rtol, atol
 
 
-def _first_bad(name: str, value: Tensor, bad: Tensor, rule: str) -> None:
-    if bool(bad.any()):
-        index = int(bad.nonzero()[0])
-        where = f" (trajectory {index})" if len(bad) > 1 else ""
-        raise ValueError(f"{name} {rule}; got {value[index].tolist()}{where}")
+def check_steps(max_step: Any, first_step: Any) -> tuple[float, float | None]:
+    """(max_step, first_step), in units of t; inf and None leave them to the method."""
+    unlimited = isinstance(max_step, float) and max_step == math.inf
+    largest = math.inf if unlimited else check_positive(max_step, "max_step")
+    return largest, None if first_step is None else min(check_positive(first_step, "first_step"), largest)
+
+
+def box(system: FastSlowSystem) -> Box:
+    """The box of `system` for compiled kernels."""
+    low, high, phases = (one.cpu().numpy() for one in (system.low, system.high, system.periodic))
+    return Box(
+        np.where(phases, -np.inf, low),
+        np.where(phases, np.inf, high),
+        np.ascontiguousarray(low),
+        np.where(phases, high - low, 0.0),
+    )

@@ -3,34 +3,45 @@
     order 0:  ẏ = g(p_st(y), y),                   x = p_st(y)                 error O(ε)   (Tikhonov 1952)
     order 1:  ẏ = g(p_st(y) + ε φ₁(y), y),         x = p_st(y) + ε φ₁(y)       error O(ε²)  (O'Malley 1991, ch. 2)
 
-with φ₁ = A^# Dp_st[g(p_st, y)]. Order 1 holds only together with the shift of the start value by the boundary layer,
-y(t₀) = y₀ + ε S(x₀, y₀) (`theory.flow.layer_shift`); either correction alone leaves the error at O(ε). The error
-statements are uniform on [t₁, T] for any t₁ > t₀: inside the layer, of width ε over the spectral gap, this is the
-*outer* solution, which starts at the shifted value and on the manifold.
+with φ₁ = A^# Dp_st[g(p_st, y)] = −A^# A^# (DA[g]) p_st: one derivative of A and two solves. Order 1 holds only together
+with the shift of the start value by the boundary layer, y(t₀) = y₀ + ε S(x₀, y₀) (`theory.flow.layer_shift`); either
+correction alone leaves the error at O(ε). The error statements are uniform on [t₁, T] for any t₁ > t₀: inside the
+layer, of width ε over the spectral gap, this is the *outer* solution, which starts at the shifted value and on the
+manifold.
 
-The reduced flow is not stiff. It is integrated with torchdiffeq and differentiable with respect to y0, x0, eps and
+The reduced flow is not stiff. Steps are those of the error control alone and the values at t[k] come from the dense
+output: evaluations do not depend on how many there are. Two integrators serve it: DOP853 with its dense output of order
+7, compiled, where no derivative is asked for; torchdiffeq (`theory.flow.explicit`) where one is, in y0, x0, eps, t or
 whatever A and g depend on.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from theory.arguments import check_broadcast, check_float64, check_positive, check_simplex, check_vectors
+from theory.arguments import check_broadcast, check_integer, check_simplex, check_vectors
+from theory.captured import Captured, captured
 from theory.errors import NumericalError, Status
 from theory.fast_slow import FastSlowSystem
 from theory.flow.explicit import integrate_explicit
 from theory.flow.layer_shift import layer_shift
-from theory.flow.problem import check_times
+from theory.flow.problem import box, check_steps, check_tolerances
 from theory.flow.trajectory import Stats
-from theory.manifold.orders import check_eps, first_order
+from theory.manifold.orders import first_order
+from theory.starts import check_derivatives, check_eps, check_finite, check_inside, check_system, check_times
 from theory.stationary.distribution import stationary_distribution
+from theory.transforms import is_followed
+
+_COMPARED = 32  # starts at which a captured system is compared with its functions
+_MOST_NUMBERS = 131_072  # entries of A evaluated in one call, so that they stay in the cache
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,8 +49,8 @@ class ReducedTrajectory:
     """y[..., k, m] and x[..., k, n] at the times t[k]; `...` is the batch of y0 and eps.
 
     `status` is LEFT_DOMAIN if some y left the system's box, SUCCESS otherwise. A y that left is NaN from then on, and
-    so is x; a start that lies outside itself, by the shift of the boundary layer, is given. `end[...]` is the last end
-    of a step at which y was inside (the first time for a start outside).
+    so is x; a start that lies outside itself, by the shift of the boundary layer, is given. `end[...]` is the last time
+    at which y was seen inside (the first time for a start outside).
 
     Examples:
         >>> import theory
@@ -68,12 +79,16 @@ def reduced_flow(
     x0: Any = None,
     rtol: float = 1e-9,
     atol: float = 1e-12,
+    max_step: float = math.inf,
+    first_step: float | None = None,
+    max_steps: Any = 100_000,
 ) -> ReducedTrajectory:
-    """The slow flow from y0[..., m] at t[0], at the times t[k]; order 0 or 1 in ε.
+    """The slow flow from y0[..., m] at t[0], at the times t[k], increasing or decreasing; order 0 or 1 in ε.
 
     Order 1 needs eps[...]; x0[..., n], the fast state at t[0], adds the shift by the boundary layer (without it y0 is
-    taken as a point on the slow manifold). Order 0 uses neither. Raises `ValueError` for bad input and
-    `NumericalError` where the integration fails; `GeneratorError` where A(y) is not a generator in the box.
+    taken as a point on the slow manifold). Order 0 uses neither. `max_step` and `first_step` in units of t. Raises
+    `ValueError` for bad input, `NumericalError` where the integration fails, `GeneratorError` where A(y) is not a
+    generator in the box, `FastSlowSystemError` where functions cut their derivatives.
 
     Examples:
         >>> import theory
@@ -84,65 +99,252 @@ def reduced_flow(
         >>> bool((full.y - reduced.y).abs().max() < 1e-2)  # O(ε)
         True
     """
-    if not isinstance(system, FastSlowSystem):
-        raise ValueError(f"system must be a theory.FastSlowSystem, got {type(system).__name__}")
+    system = check_system(system)
     if isinstance(order, bool) or not isinstance(order, Integral) or order not in (0, 1):
         raise ValueError(f"order must be 0 or 1, got {order!r}; theory.slow_manifold has the manifold to any order")
     y0 = check_vectors("y0", y0, system.n_slow, f"slow variables of system {system.name!r}")
-    rtol, atol = check_positive(rtol, "rtol", below=1.0), check_positive(atol, "atol", below=1.0)
-    if not bool(torch.isfinite(y0).all()):
-        raise ValueError("y0 must be finite")
+    rtol, atol = check_tolerances(rtol, atol)
+    max_step, first_step = check_steps(max_step, first_step)
+    max_steps = check_integer(max_steps, "max_steps", least=1)
+    check_finite("y0", y0)
     if y0.numel() == 0:
         raise ValueError(f"y0 holds no trajectory: its shape is {list(y0.shape)}")
-    times = check_times(t).to(y0.device)
-    start_clock = time.perf_counter()
+    times = check_times(t, backward=True)
+    given_t = t if isinstance(t, Tensor) and is_followed(t) else None
+    clock = time.perf_counter()
     if order == 0:
         if eps is not None or x0 is not None:
             raise ValueError("order 0 knows neither eps nor x0; leave them out or take order=1")
-        start = y0
-        system.check_at(start.detach())
-
-        def manifold(y: Tensor) -> Tensor:
-            return stationary_distribution(system.A(y))
-
+        start, small = y0, None
     else:
         if eps is None:
             raise ValueError("order 1 needs eps")
-        eps = check_eps(check_float64("eps", eps), y0)
-        start = y0.expand(*check_broadcast(y0=y0.shape[:-1], eps=eps.shape), -1)
-        if start.numel() == 0:
-            raise ValueError(f"eps holds no value: its shape is {list(eps.shape)}")
-        system.check_at(start.detach())
+        small = check_eps(eps, y0)
+        if small.numel() == 0:
+            raise ValueError(f"eps holds no value: its shape is {list(small.shape)}")
+        start = y0.expand(*check_broadcast(y0=y0.shape[:-1], eps=small.shape), -1)
         if x0 is not None:
             x0 = check_vectors("x0", x0, system.n_states, f"states of system {system.name!r}")
             check_simplex("x0", x0)
             start = start.expand(*check_broadcast(x0=x0.shape[:-1], y0=start.shape[:-1]), -1)
             x0 = x0.to(start).expand(*start.shape[:-1], -1)
-            start = start + eps[..., None] * layer_shift(system, x0, start)
+        small = small.expand(start.shape[:-1])
+    check_inside(system, "y0", y0)
+    A0 = system.check_at(start.detach())
+    check_derivatives(system)
+    followed = given_t is not None or any(is_followed(one) for one in (start, small, x0, A0) if one is not None)
+    code = None
+    if not followed and start.device.type == "cpu":
+        code = _agreeing(system, start, A0)
+    if x0 is not None and small is not None:
+        start = start + small[..., None] * layer_shift(system, x0, start, code)
+    if code is not None:
+        found = _compiled(system, code, start, small, times, rtol, atol, max_step, first_step, max_steps, clock)
+        if found is not None:
+            return found
+    return _by_torch(system, start, small, times, given_t, rtol, atol, max_step, first_step, max_steps, clock)
 
-        def manifold(y: Tensor) -> Tensor:
-            return stationary_distribution(system.A(y)) + eps[..., None] * first_order(system, y)
+
+def _agreeing(system: FastSlowSystem, y: Tensor, A: Tensor) -> Captured | None:
+    """The machine code of `system`, if it computes what its functions do at y[..., m], and nothing of them is being
+    differentiated."""
+    code = captured(system)
+    if code is None:
+        return None
+    flat, some = y.reshape(-1, system.n_slow), slice(0, _COMPARED)
+    flat = flat[some]
+    x = torch.full((len(flat), system.n_states), 1.0 / system.n_states, dtype=torch.float64)
+    g = system.g(x, flat)
+    if is_followed(g):
+        return None  # parameters of g
+    n = system.n_states
+    return code if code.agrees(x, system.held(flat), A.reshape(-1, n, n)[some], g) else None
+
+
+def _compiled(
+    system: FastSlowSystem,
+    code: Captured,
+    start: Tensor,
+    small: Tensor | None,
+    times: Tensor,
+    rtol: float,
+    atol: float,
+    max_step: float,
+    first_step: float | None,
+    max_steps: int,
+    clock: float,
+) -> ReducedTrajectory | None:
+    """The flow of a captured system; None where it must be left to torch: p_st beyond the plain elimination."""
+    from theory.flow import explicit_kernels as rk
+    from theory.flow import faces
+    from theory.flow import reduced_kernels as kernel
+
+    n, m = system.n_states, system.n_slow
+    batch = start.shape[:-1]
+    y0 = np.array(start.detach().reshape(-1, m).numpy(), order="C")
+    b, k = len(y0), len(times)
+    eps = np.zeros(b) if small is None else np.array(small.detach().reshape(-1).numpy())
+    here = box(system)
+    at = kernel.Code(code.address["A"], code.address["g"], code.address["dA"], *here)
+    room = kernel.room(n, m)
+    backward = bool(times[1] < times[0])
+    direction = -1.0 if backward else 1.0
+    t = np.ascontiguousarray(direction * (times - times[0]).numpy())
+    tolerance = 8 * n * np.finfo(float).eps / 2
+    tableau = rk.tableau("dop853")
+    state = _blank_state(rk, y0, k, tableau.a.shape[0])
+    x, slope = np.empty(n), np.empty(m)
+    for r in range(b):
+        if not kernel.field(y0[r], eps[r], direction, tolerance, at, room, x, slope):
+            return None
+        state.slopes[r, 0] = slope
+    width = (system.high - system.low).numpy()
+    fraction = 0.5 * rtol ** (1 / 8)
+    fastest = np.maximum(np.abs(state.slopes[:, 0] / width).max(1), 1e-300)
+    state.step[:] = np.minimum(min(max_step, t[-1]), fraction / fastest if first_step is None else first_step)
+    outside = ~system.inside(start.detach().reshape(-1, m)).numpy()
+    state.code[outside] = rk.LEFT_DOMAIN
+    control = rk.Control(rtol, atol, max_steps, max_step, t, here.low, here.high)
+    nodes, weights = faces.nodes(8)
+    rows = np.flatnonzero(state.code == rk.RUNNING)
+    while len(rows):
+        kernel.run(rows, state, tableau, control, at, room, eps, direction, tolerance, nodes, weights, 2_000)
+        rows = rows[state.code[rows] == rk.RUNNING]
+    if (state.code == rk.REFUSED).any():
+        return None
+    _raise_if_failed(system, rk, state, times, direction)
+    y = np.clip(state.output, here.low, here.high)
+    y[outside, 0] = state.output[outside, 0]
+    x_all = np.full((b, k, n), np.nan)
+    if small is None:
+        if not _stationary_at(system, code, y, x_all):
+            return None
+    elif not kernel.manifolds(y, eps, tolerance, at, room, x_all):
+        return None
+    left = state.code == rk.LEFT_DOMAIN
+    end = np.where(left, state.inside, t[-1])
+    values_y, values_x = torch.from_numpy(y), torch.from_numpy(x_all)
+    return ReducedTrajectory(
+        t=times,
+        x=values_x.reshape(*batch, k, n),
+        y=values_y.reshape(*batch, k, m),
+        end=(times[0] + direction * torch.from_numpy(end)).reshape(batch),
+        order=0 if small is None else 1,
+        status=Status.LEFT_DOMAIN if left.any() else Status.SUCCESS,
+        stats=Stats(
+            int(state.counts[:, 2].sum()) + b,
+            int(state.counts[:, 0].sum()),
+            int(state.counts[:, 1].sum()),
+            time.perf_counter() - clock,
+            "dop853",
+        ),
+    )
+
+
+def _blank_state(rk: Any, y0: np.ndarray, k: int, stages: int) -> Any:
+    b, m = y0.shape
+    output = np.full((b, k, m), np.nan)
+    output[:, 0] = y0
+    return rk.State(
+        time=np.zeros(b),
+        step=np.zeros(b),
+        y=y0.copy(),
+        slopes=np.zeros((b, stages, m)),
+        end=np.zeros((b, m)),
+        dense=np.zeros((b, 7, m)),
+        failures=np.zeros(b, np.int64),
+        code=np.zeros(b, np.int64),
+        written=np.ones(b, np.int64),
+        inside=np.zeros(b),
+        output=output,
+        counts=np.zeros((b, 3), np.int64),
+    )
+
+
+def _raise_if_failed(system: FastSlowSystem, rk: Any, state: Any, times: Tensor, direction: float) -> None:
+    reasons = {
+        rk.NOT_FINITE: "A(y) or g(x, y) is not finite beyond it: check g near that y",
+        rk.STEP_TOO_SMALL: "the step fell below what the dtype can resolve: A or g is probably discontinuous there",
+        rk.MAX_STEPS: "the step limit was reached: raise max_steps or loosen rtol",
+    }
+    for r in np.flatnonzero(np.isin(state.code, list(reasons))):
+        at = float(times[0]) + direction * float(state.time[r])
+        raise NumericalError(
+            f"the reduced flow of system {system.name!r} is not finite or not resolved after t = {at:.6g}, at y = "
+            f"{state.y[r].tolist()} (trajectory {r}): {reasons[int(state.code[r])]}"
+        )
+
+
+def _stationary_at(system: FastSlowSystem, code: Captured, y: np.ndarray, x: np.ndarray) -> bool:
+    """p_st at y[B, k, m] into x[B, k, n] where y is finite, all at once; False where one of them is not that simple."""
+    from theory.stationary.dense import gth
+
+    n = system.n_states
+    reached = np.isfinite(y).all(-1)
+    here = system.held(torch.from_numpy(y[reached])).numpy()
+    p = np.empty((len(here), n))
+    share = max(1, _MOST_NUMBERS // n**2)
+    for first in range(0, len(here), share):
+        part = here[first : first + share]
+        u = np.concatenate([np.zeros((len(part), n)), part], 1)
+        A = np.empty((len(part), n, n))
+        code.code.call("A", u, A)
+        p[first : first + share], status = gth.solve(A, np.finfo(float).eps / 2)
+        if (status != gth.SOLVED).any():
+            return False
+    x[reached] = p
+    return True
+
+
+def _by_torch(
+    system: FastSlowSystem,
+    start: Tensor,
+    small: Tensor | None,
+    times: Tensor,
+    given_t: Tensor | None,
+    rtol: float,
+    atol: float,
+    max_step: float,
+    first_step: float | None,
+    max_steps: int,
+    clock: float,
+) -> ReducedTrajectory:
+    """The flow in torch operations, differentiable."""
+
+    def manifold(y: Tensor) -> Tensor:
+        p = stationary_distribution(system.A(y))
+        if small is None:
+            return p
+        return p + small.reshape(*small.shape, *[1] * (y.ndim - small.ndim)) * first_order(system, y)
 
     def field(y: Tensor) -> Tensor:
         y = system.held(y)  # beyond the box A need not be a generator; what is computed there is not shown
         return system.g(manifold(y), y)
 
-    path = integrate_explicit(field, start, times, inside=system.inside, rtol=rtol, atol=atol, method="dopri8")
-    y = path.values.movedim(0, -2)
-    finite = torch.isfinite(y.detach())
-    if not bool(finite.all()):
-        first = float(times[int((~finite).movedim(-2, 0).flatten(1).any(1).nonzero()[0])])
-        raise NumericalError(f"the reduced flow is not finite at t = {first:.6g}: check g near the last good y")
-    x = torch.stack([manifold(system.held(y[..., k, :])) for k in range(len(times))], -2)
-    stayed = (times < path.left[..., None])[..., None]
-    x = torch.where(stayed, x, torch.nan)
-    y = torch.cat([y[..., :1, :], torch.where(stayed, y, torch.nan)[..., 1:, :]], -2)
+    path = integrate_explicit(
+        field,
+        start,
+        times.to(start.device),
+        given_t,
+        system=system,
+        rtol=rtol,
+        atol=atol,
+        max_step=max_step,
+        first_step=first_step,
+        max_steps=max_steps,
+    )
+    y = path.values
+    reached = torch.isfinite(y.detach()).all(-1)
+    safe = torch.where(reached[..., None], y, (0.5 * (system.low + system.high)).to(y))
+    x = manifold(system.held(safe))
+    x = torch.where(reached[..., None], x, torch.nan)
+    stayed = bool(reached.all()) and not bool(path.left.any())
     return ReducedTrajectory(
-        t=times,
+        t=times.to(start.device),
         x=x,
         y=y,
         end=path.end,
-        order=int(order),
-        status=Status.SUCCESS if bool(stayed.all()) else Status.LEFT_DOMAIN,
-        stats=Stats(path.evaluations, path.steps, path.refused, time.perf_counter() - start_clock, "dopri8"),
+        order=0 if small is None else 1,
+        status=Status.SUCCESS if stayed else Status.LEFT_DOMAIN,
+        stats=Stats(path.evaluations, path.steps, path.refused, time.perf_counter() - clock, "dopri5"),
     )

@@ -8,6 +8,7 @@ by dividing.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import math
 import pkgutil
@@ -15,11 +16,15 @@ import time
 from typing import Any
 
 import numpy as np
+import torch
 
+from theory.captured import forget
 from theory.errors import SimulationError, Status
 from theory.flow import methods
-from theory.flow.problem import Problem, pose
+from theory.flow.problem import Problem, Solution, pose
 from theory.flow.trajectory import Stats, Trajectory
+
+_COMPARED = 32  # points at which a captured system is compared with its functions
 
 
 def list_methods() -> list[str]:
@@ -46,13 +51,21 @@ def simulate(
     throw: bool = True,
     max_steps: Any = 100_000,
     time_limit: float = math.inf,
+    max_step: float = math.inf,
+    first_step: float | None = None,
 ) -> Trajectory:
     """Trajectories from (x0[..., n], y0[..., m]) at t[0], given at the times t[k], for eps[...]; the batches broadcast.
 
     Each trajectory takes its own steps. `method="auto"` takes "collocation" on the CPU and "rodas5p" elsewhere; see
     `list_methods`. `max_steps` bounds the accepted steps of each trajectory, `time_limit` the seconds of the whole
-    call. A y that leaves the system's box ends its trajectory with Status.LEFT_DOMAIN; any other early end raises
-    `SimulationError`, which carries the partial result, unless throw=False.
+    call; no step is longer than `max_step`, the first one is `first_step` if that is given (both in units of t). A y
+    that leaves the system's box, by more than ten times atol + rtol max|y|, ends its trajectory with
+    Status.LEFT_DOMAIN; any other early end raises `SimulationError`, which carries the partial result, unless
+    throw=False.
+
+    What is returned is a valid start: an undershoot of x below zero and an overshoot of y beyond a face, both within
+    the tolerances, are taken back, and the mass of x is 1 to rounding. Systems whose functions can be captured
+    (`theory.captured`) run as machine code; what they return is compared with the functions themselves.
 
     Not differentiable: inputs are detached (`reduced_flow` is). float64 throughout. Raises `ValueError` for bad input,
     `GeneratorError` where A(y) is not a generator at a y in the box that was visited, `FastSlowSystemError` where A or
@@ -67,10 +80,16 @@ def simulate(
         >>> found.x.shape, bool(theory.total_variation(found.x[-1], p) < 1e-2)
         (torch.Size([3, 2]), True)
     """
-    problem, batch = pose(system, x0, y0, t, eps, rtol, atol, max_steps, time_limit)
-    name = _choose(method, problem)
     start = time.perf_counter()
-    solution = importlib.import_module(f"{methods.__name__}.{name}").integrate(problem)
+    problem, batch = pose(system, x0, y0, t, eps, rtol, atol, max_steps, time_limit, max_step, first_step)
+    name = _choose(method, problem)
+    integrate = importlib.import_module(f"{methods.__name__}.{name}").integrate
+    solution = integrate(problem)
+    if problem.captured is not None and not _is_as_captured(problem, solution):
+        forget(system)
+        problem = dataclasses.replace(problem, captured=None)
+        solution = integrate(problem)
+    solution = _valid_starts(problem, solution)
     stats = Stats(solution.evaluations, solution.steps, solution.refused, time.perf_counter() - start, name)
     n = system.n_states
     k = len(problem.t)
@@ -90,6 +109,33 @@ def simulate(
     if throw:
         _raise_if_failed(result, solution.statuses, solution.end.tolist(), name)
     return result
+
+
+def _is_as_captured(problem: Problem, solution: Solution) -> bool:
+    """Whether A and g are at the points reached, some of them, what the machine code says."""
+    n = problem.system.n_states
+    reached = solution.values[torch.isfinite(solution.values).all(-1)]
+    u = reached[:: max(1, len(reached) // _COMPARED)][: _COMPARED + 1]
+    x, y = u[:, :n].contiguous(), problem.system.held(u[:, n:])
+    code = problem.captured
+    with torch.no_grad():
+        return code is None or code.agrees(x, y, problem.system.A(y), problem.system.g(x, y))
+
+
+def _valid_starts(problem: Problem, solution: Solution) -> Solution:
+    """x on the simplex and y in the box, from which they may differ by the tolerances and by rounding."""
+    n, system = problem.system.n_states, problem.system
+    x, y = solution.values[..., :n], solution.values[..., n:]
+    if bool((x < 0).any()):
+        positive = x.clamp_min(0.0)  # NaN stays
+        x = positive / positive.sum(-1, keepdim=True)
+    off = x.sum(-1, keepdim=True) - 1
+    if bool((off.abs() > 1e-15 * n).any()):
+        x = (x - off * x).clamp_min(0.0)
+    if not bool(system.inside(torch.nan_to_num(y, nan=float(system.low[0]))).all()) or system.periodic.any():
+        low, high = (torch.from_numpy(one).to(y) for one in problem.box[:2])
+        y = y.clamp(low, high)
+    return solution._replace(values=torch.cat([x, y], -1))
 
 
 def _choose(method: str, problem: Problem) -> str:

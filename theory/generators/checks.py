@@ -139,12 +139,16 @@ def check_generator(A: Any, *, unit_round_off: float | None = None) -> None:
 def fault_of(M: Tensor, name: str, unit_round_off: float | None = None) -> Fault | None:
     """What keeps plain values M[..., n, n] from being a generator by columns; raises where an entry is not finite."""
     n = M.shape[-1]
+    off = ~torch.eye(n, dtype=torch.bool, device=M.device)
+    unset = ~torch.isfinite(M)
+    if bool((unset & off).any()):
+        unset = unset & off  # the rate, and not the diagonal that was made from it
     raise_first(
-        ~torch.isfinite(M),
+        unset,
         M,
         f"{name} has the non-finite entry {{value}} at {{where}}; check the rates it was built from",
     )
-    negative = (M < 0) & ~torch.eye(n, dtype=torch.bool, device=M.device)
+    negative = (M < 0) & off
     if negative.any():
         *index, i, j = (int(k) for k in negative.nonzero()[0])
         value = float(M[(*index, i, j)])

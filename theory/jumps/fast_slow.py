@@ -20,12 +20,11 @@ import torch
 from torch import Tensor
 
 from theory.arguments import check_broadcast, check_float64, check_integer, check_positive, check_vectors
-from theory.clock.blocks import check_start
 from theory.errors import Status
 from theory.fast_slow import FastSlowSystem
 from theory.jumps.process import check_states
 from theory.jumps.thinning import Start, Thinning
-from theory.manifold.orders import check_eps
+from theory.starts import check_eps, check_start, check_times
 
 DRIVERS = ("mean", "state")
 
@@ -152,11 +151,6 @@ def _check_batch(system: FastSlowSystem, state0: Any, x0: Any, y0: Any, t: Any, 
 
 
 def _check_times(t: Any, like: Tensor) -> Tensor:
-    times = check_float64("t", t).detach().to(like.device)
-    if times.ndim == 0:
-        times = torch.stack([torch.zeros_like(times), times])
-    if times.ndim != 1 or len(times) < 2:
-        raise ValueError(f"t must be one number or at least two times t[k], got shape {list(times.shape)}")
-    if not bool(torch.isfinite(times).all()) or not bool((times.diff() > 0).all()):
-        raise ValueError(f"t must be finite and increasing (one number: positive), got {times.tolist()[:6]}")
-    return times
+    """The times t[k]; one positive number t stands for (0, t)."""
+    times = check_float64("t", t)
+    return check_times(torch.stack([torch.zeros_like(times), times]) if times.ndim == 0 else times).to(like.device)

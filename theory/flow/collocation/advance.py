@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from theory.flow.collocation.lu import kernel, solve_real
+from theory.compiled import kernel
+from theory.flow.collocation.lu import solve_real
 from theory.flow.collocation.newton import add_correction, factor, generator_defect, linear_part, residual
+from theory.flow.faces import NEVER, leaving, place
 
 RUNNING, FINISHED, MAX_STEPS, NOT_FINITE, STEP_TOO_SMALL, LEFT_DOMAIN, MASS_DRIFT, NO_GENERATOR = range(8)
 NO_LIMIT = 2**62
@@ -38,6 +40,8 @@ class State(NamedTuple):
     size: np.ndarray  # [B], scaled size of the last one
     rate: np.ndarray  # [B], size of the second Newton step over that of the first, per unit of h, when last seen
     failures: np.ndarray  # [B], steps refused since the last accepted one
+    undefined: np.ndarray  # [B], whether one of them for a value that was not finite
+    inside: np.ndarray  # [B], the last time seen inside the box, not only within the tolerance of it
     code: np.ndarray  # [B], one of the constants above
     stale: np.ndarray  # [B], whether the derivatives should be refreshed
     written: np.ndarray  # [B], output times passed
@@ -46,7 +50,7 @@ class State(NamedTuple):
 
 
 class Control(NamedTuple):
-    """What stays fixed: tolerances, limits, output times (relative to the first) and the box of y."""
+    """What stays fixed: tolerances, limits, output times (relative to the first) and the box of y, ∓inf for phases."""
 
     rtol: float
     atol: float
@@ -55,6 +59,7 @@ class Control(NamedTuple):
     growth: float
     inner: int
     max_steps: int
+    max_step: float
     t: np.ndarray
     low: np.ndarray
     high: np.ndarray
@@ -90,45 +95,28 @@ def predict(state, r, tableau, offset, ratio):
 
 
 @kernel
-def outside(value, n, control):
-    """Whether the slow part of value[N] has left the box, up to rounding."""
-    for k in range(control.low.shape[0]):
-        slack = 1e-12 * (control.high[k] - control.low[k])
-        if value[n + k] < control.low[k] - slack or value[n + k] > control.high[k] + slack:
-            return True
-    return False
+def keep_mass(values, mass, n):
+    """Bring the sum of each x in values[s, N] to `mass`: it differs by rounding, which extrapolation magnifies."""
+    for j in range(values.shape[0]):
+        off = -mass
+        for c in range(n):
+            off += values[j, c]
+        off /= n
+        for c in range(n):
+            values[j, c] -= off
 
 
 @kernel
-def at_face(state, r, n, control):
-    """Whether a refused step can hardly be shorter because it leaves the box, beyond which A and g need not make sense:
-    some node of it lies outside, or y is on a face of the box up to rounding and moves outwards."""
-    for j in range(state.nodes.shape[1]):
-        if outside(state.nodes[r, j], n, control):
-            return True
-    for k in range(control.low.shape[0]):
-        slack = 1e-12 * (control.high[k] - control.low[k])
-        y, slope = state.u[r, n + k], state.slope[r, n + k]
-        if (slope > 0.0 and y >= control.high[k] - slack) or (slope < 0.0 and y <= control.low[k] + slack):
-            return True
-    return False
-
-
-@kernel
-def retry(state, r, n, tableau, control, factor_, keep, most):
+def retry(state, r, n, tableau, factor_, keep, most):
     """Repeat the step with a smaller h: predicted from the refused attempt if `keep`, else from the start value.
 
     After `most` refusals in a row the trajectory ends, or when the step falls below rounding.
     """
     state.counts[r, 1] += 1
     state.failures[r] += 1
-    if state.failures[r] > most:
-        state.code[r] = NOT_FINITE
     state.step[r] *= factor_
-    if state.step[r] <= 1e-15 * state.time[r] or state.step[r] < 1e-290:
-        state.code[r] = STEP_TOO_SMALL
-    if state.code[r] != RUNNING and at_face(state, r, n, control):
-        state.code[r] = LEFT_DOMAIN
+    if state.failures[r] > most or state.step[r] <= 1e-15 * state.time[r] or state.step[r] < 1e-290:
+        state.code[r] = NOT_FINITE if state.undefined[r] else STEP_TOO_SMALL
     if keep:
         state.points[r, 0] = state.u[r]
         state.points[r, 1:] = state.nodes[r]
@@ -141,33 +129,30 @@ def retry(state, r, n, tableau, control, factor_, keep, most):
 
 @kernel
 def write_output(state, r, tableau, control, n):
-    """Fill the output times of the accepted step; returns the part of the step that lies inside the box (1: all)."""
+    """Fill the output times of the accepted step; returns the part of it before y leaves the box, `NEVER` if it does
+    not, and -1 if y was beyond the box all along."""
     s = tableau.nodes.shape[0]
-    h = state.step[r]
-    value = np.empty(state.u.shape[1])
-    inside = 1.0
-    for j in range(s):
-        if outside(state.nodes[r, j], n, control):
-            low = tableau.nodes[j - 1] if j > 0 else 0.0
-            high = tableau.nodes[j]
-            for _ in range(60):
-                middle = 0.5 * (low + high)
-                interpolate(state.points[r], tableau.nodes, tableau.barycentric, middle, value)
-                if outside(value, n, control):
-                    high = middle
-                else:
-                    low = middle
-            inside = low
-            break
-    end = state.time[r] + inside * h
+    h, start = state.step[r], state.time[r]
+    ends = np.zeros(s + 1)
+    ends[1:] = tableau.nodes
+    slow = state.points[r, :, n:]
+    part, seen = leaving(slow, ends, tableau.barycentric, control.low, control.high, control.rtol, control.atol)
+    reach = start + h
+    if part != NEVER:
+        reach = start + part * h if part >= 0.0 else state.inside[r]
+    if seen >= 0.0:
+        state.inside[r] = start + seen * h
     k = state.written[r]
-    while k < control.t.shape[0] and (control.t[k] <= end or (inside == 1.0 and control.t[k] <= end * (1 + 4e-16))):
-        interpolate(
-            state.points[r], tableau.nodes, tableau.barycentric, (control.t[k] - state.time[r]) / h, state.output[r, k]
-        )
+    while k < control.t.shape[0] and control.t[k] <= reach * (1 + 4e-16):
+        interpolate(state.points[r], tableau.nodes, tableau.barycentric, (control.t[k] - start) / h, state.output[r, k])
         k += 1
+    if part != NEVER:
+        while k > 1 and control.t[k - 1] > reach * (1 + 4e-16):
+            k -= 1
+            state.output[r, k] = np.nan
+        state.inside[r] = reach
     state.written[r] = k
-    return inside
+    return part
 
 
 @kernel
@@ -178,15 +163,15 @@ def accept(state, r, A, tableau, control, error, tolerance_x):
     h = state.step[r]
     total, size = np.empty(n), np.empty(n)
     for j in range(s):
-        if outside(state.nodes[r, j], n, control):
-            break  # the trajectory ends before this node, and beyond the box A need not be a generator
+        if place(state.nodes[r, j, n:], control.low, control.high, control.rtol, control.atol) == 2:
+            break  # the trajectory ends before this node
         if generator_defect(A[j], total, size):
             state.code[r] = NO_GENERATOR
             state.u[r] = state.nodes[r, j]
             return
     state.points[r, 0] = state.u[r]
     state.points[r, 1:] = state.nodes[r]
-    inside = write_output(state, r, tableau, control, n)
+    part = write_output(state, r, tableau, control, n)
     mass = 0.0
     lowest = 0.0
     for c in range(n):
@@ -200,12 +185,14 @@ def accept(state, r, A, tableau, control, error, tolerance_x):
             acc += tableau.a_inverse[s - 1, k] * (state.nodes[r, k, c] - state.u[r, c])
         state.slope[r, c] = acc / h
     state.u[r] = state.nodes[r, s - 1]
-    state.time[r] += inside * h
+    state.time[r] += h
     state.counts[r, 0] += 1
+    state.undefined[r] = False
     end = control.t[-1]
     left = end - state.time[r]
-    if inside < 1.0:
+    if part != NEVER:
         state.code[r] = LEFT_DOMAIN
+        state.time[r] = state.inside[r]
     elif abs(mass - 1.0) > 1e-9 or lowest < -10.0 * tolerance_x:
         state.code[r] = MASS_DRIFT
     elif state.written[r] >= control.t.shape[0] or left <= 0.0:
@@ -218,7 +205,7 @@ def accept(state, r, A, tableau, control, error, tolerance_x):
     if state.failures[r] > 0 or state.newton[r] > 4:
         growth = min(growth, 1.0)
     state.failures[r] = 0
-    new = h * growth
+    new = min(h * growth, control.max_step)
     if new >= left:
         new = left
     elif 2.0 * new > left:
@@ -251,7 +238,8 @@ def advance(rows, A, g, state, tableau, control):
             for c in range(first, last):
                 scale[c] = 1.0 / (control.atol + control.rtol * largest)
         if not residual(A[q], g[q], U, u, inv_eps, inv_h, a_inverse, R0):
-            retry(state, r, n, tableau, control, 0.1, False, 12)
+            state.undefined[r] = True
+            retry(state, r, n, tableau, 0.1, False, 12)
             continue
         for j in range(s):
             for k in range(m):
@@ -288,9 +276,13 @@ def advance(rows, A, g, state, tableau, control):
             previous = added
             if inner < control.inner - 1:
                 linear_part(A[q], Bx, state.gx[r], state.gy[r], R0, D, inv_eps, inv_h, a_inverse, R)
+        mass = 0.0
+        for c in range(n):
+            mass += u[c]
         for j in range(s):
             for c in range(N):
                 U[j, c] += D[j, c]
+        keep_mass(U, mass, n)
         if state.newton[r] > 0:
             rate = size / state.size[r]
         else:
@@ -320,14 +312,14 @@ def advance(rows, A, g, state, tableau, control):
                 accept(state, r, A[q], tableau, control, error, 1.0 / scale[0])
             else:
                 smaller = max(0.1, 0.9 * error ** (-1.0 / (s + 1)))
-                retry(state, r, n, tableau, control, smaller, True, NO_LIMIT)
+                retry(state, r, n, tableau, smaller, True, NO_LIMIT)
         elif (
             not np.isfinite(size)
             or state.newton[r] >= 8
             or (state.newton[r] > 2 and rate > 0.8)
             or (state.newton[r] > 1 and rate > 3.0)
         ):
-            retry(state, r, n, tableau, control, 0.3, False, NO_LIMIT)
+            retry(state, r, n, tableau, 0.3, False, NO_LIMIT)
 
 
 @kernel

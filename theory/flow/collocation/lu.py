@@ -7,12 +7,7 @@ Loan, *Matrix Computations*, 4th ed., thm 3.4.3); the last rows are the m slow v
 
 from __future__ import annotations
 
-from functools import partial
-
-from theory.compiled import compiled
-
-# NaN and infinity must survive to be reported, so the two flags that assume them away are left out
-kernel = partial(compiled, fastmath={"contract", "reassoc", "nsz", "arcp"})
+from theory.compiled import kernel
 
 
 @kernel

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from theory.flow.collocation.lu import factor_complex, factor_real, kernel, solve_complex, solve_real
+from theory.compiled import kernel
+from theory.flow.collocation.lu import factor_complex, factor_real, solve_complex, solve_real
 
 
 @kernel

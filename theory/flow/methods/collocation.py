@@ -12,6 +12,7 @@ rtol·max|y|.
 
 from __future__ import annotations
 
+import math
 import time
 
 import numpy as np
@@ -19,7 +20,7 @@ import torch
 
 from theory.errors import NumericalError, Status
 from theory.flow.collocation.radau import tableau
-from theory.flow.derivatives import derivatives, right_hand_side
+from theory.flow.derivatives import derivatives
 from theory.flow.problem import Problem, Solution
 
 WHERE = "cpu"
@@ -34,6 +35,7 @@ _CALLS_BETWEEN_DERIVATIVES = 8
 # Entries of A evaluated in one call: A then stays in the cache until it is used. 16 states, 256 trajectories: 225 ms,
 # against 231 ms with half as many, 289 ms with an eighth and 236 ms with all in one call.
 _MOST_NUMBERS = 131_072
+_BUDGET = 2_000  # Newton steps of captured systems between two looks at the clock, and at Ctrl-C
 
 
 def integrate(problem: Problem) -> Solution:
@@ -45,6 +47,7 @@ def integrate(problem: Problem) -> Solution:
     (b, n), m = problem.x0.shape, problem.y0.shape[1]
     radau = tableau(5 if problem.rtol >= 1e-6 else 7)
     s = len(radau.nodes)
+    code = problem.captured
     state = _initial_state(kernel, problem, radau)
     control = kernel.Control(
         rtol=problem.rtol,
@@ -54,28 +57,41 @@ def integrate(problem: Problem) -> Solution:
         growth=_GROWTH,
         inner=_INNER_ITERATIONS,
         max_steps=problem.max_steps,
+        max_step=problem.max_step,
         t=t - t[0],
-        low=system.low.numpy(),
-        high=system.high.numpy(),
+        low=problem.box.low,
+        high=problem.box.high,
     )
     rows = np.arange(b)
     share = max(1, _MOST_NUMBERS // (s * n * n))
     calls = 0
     timed_out = False
+    if code is not None:
+        from theory.flow.collocation.captured import run
+
+        order = ("A", "g", "dA", "dg")
+        addresses = np.array([code.address[name] for name in order], np.int64)
+        budget = _BUDGET if problem.time_limit == math.inf else 1
+        while len(rows) and not timed_out:
+            run(rows, state, radau, control, addresses, problem.box, _CALLS_BETWEEN_DERIVATIVES, budget)
+            rows = rows[state.code[rows] == kernel.RUNNING]
+            budget = min(2 * budget, _BUDGET)
+            timed_out = time.perf_counter() - clock > problem.time_limit
+        rows = rows[:0]
     with torch.no_grad():
         while len(rows):
             for first in range(0, len(rows), share):
                 some = rows[first : first + share]
                 X, Y = np.empty((len(some), s, n)), np.empty((len(some), s, m))
                 kernel.gather(some, state.nodes, X, Y)
-                y = torch.from_numpy(Y)
+                y = system.held(torch.from_numpy(Y))
                 A, g = system.A(y), system.g(torch.from_numpy(X), y)
                 kernel.advance(some, _array(A), _array(g), state, radau, control)
             rows = rows[state.code[rows] == kernel.RUNNING]
             calls += 1
             if calls >= _CALLS_BETWEEN_DERIVATIVES and len(rows) and state.stale[rows].any():
                 calls = 0
-                x, y = torch.from_numpy(state.u[rows, :n]), torch.from_numpy(state.u[rows, n:])
+                x, y = torch.from_numpy(state.u[rows, :n]), system.held(torch.from_numpy(state.u[rows, n:]))
                 state.dA[rows], state.gx[rows], state.gy[rows] = (d.numpy() for d in derivatives(system, x, y))
             if time.perf_counter() - clock > problem.time_limit:
                 timed_out = True
@@ -91,7 +107,7 @@ def integrate(problem: Problem) -> Solution:
     }
     refused = np.flatnonzero(state.code == kernel.NO_GENERATOR)
     if len(refused):
-        y = torch.from_numpy(state.u[refused[:1], n:])
+        y = system.held(torch.from_numpy(state.u[refused[:1], n:]))
         system.check_at(y)
         raise NumericalError(f"A(y) of system {system.name!r} is not a generator near y = {y[0].tolist()}")
     if not timed_out and (state.code == kernel.RUNNING).any():
@@ -114,7 +130,7 @@ def _initial_state(kernel, problem: Problem, radau):
     x, y, eps = problem.x0, problem.y0, problem.eps
     (b, n), m = x.shape, y.shape[1]
     s, N, pairs = len(radau.nodes), n + m, len(radau.eigenvalues)
-    fast, slow = right_hand_side(problem.system, x, y, eps)
+    fast, slow = problem.right_hand_side()
     u = torch.cat([x, y], -1).numpy().copy()
     slope = torch.cat([fast, slow], -1).numpy().copy()
     # one step changes x and y by about this fraction: the step that an error of order s + 1 would allow, with room
@@ -122,20 +138,21 @@ def _initial_state(kernel, problem: Problem, radau):
     y_scale = (problem.system.high - problem.system.low).numpy()
     rate = np.maximum(np.abs(slope[:, :n]).max(1) / u[:, :n].max(1), np.abs(slope[:, n:] / y_scale).max(1))
     span = float(problem.t[-1] - problem.t[0])
-    d = derivatives(problem.system, x, y)
+    dA, gx, gy = problem.derivatives()
+    first = np.minimum(span, fraction / np.maximum(rate, fraction / span))
     output = np.full((b, len(problem.t), N), np.nan)
     output[:, 0] = u
     return kernel.State(
         eps=eps.numpy().copy(),
         time=np.zeros(b),
-        step=np.minimum(span, fraction / np.maximum(rate, fraction / span)),
+        step=np.minimum(problem.max_step, np.full(b, problem.first_step) if problem.first_step else first),
         u=u,
         slope=slope,
         nodes=np.repeat(u[:, None], s, 1),
         points=np.zeros((b, s + 1, N)),
-        dA=d.dA.detach().numpy(),
-        gx=d.gx.detach().numpy(),
-        gy=d.gy.detach().numpy(),
+        dA=dA,
+        gx=gx,
+        gy=gy,
         LU=np.empty((b, N, N)),
         LR=np.empty((b, pairs, N, N)),
         LI=np.empty((b, pairs, N, N)),
@@ -143,6 +160,8 @@ def _initial_state(kernel, problem: Problem, radau):
         size=np.zeros(b),
         rate=np.full(b, np.inf),
         failures=np.zeros(b, np.int64),
+        undefined=np.zeros(b, np.bool_),
+        inside=np.zeros(b),
         code=np.zeros(b, np.int64),
         stale=np.zeros(b, np.bool_),
         written=np.ones(b, np.int64),

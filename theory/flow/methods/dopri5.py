@@ -1,17 +1,20 @@
-"""Dormand-Prince 5(4) by torchdiffeq, an explicit method: a cross-check at large ε, refused where the problem is stiff.
+"""Dormand-Prince 5(4), an explicit method: a cross-check at large ε, refused where the problem is stiff.
 
 An explicit method is stable only while h times the fastest rate is below about 3.3 (Hairer & Wanner II, sec. IV.2), so
 its cost grows like 1/ε however smooth the solution. It is refused here when stability alone would ask for more than
-`_MOST_STEPS` steps.
+`_MOST_STEPS` steps. Each trajectory has its own steps (`theory.flow.explicit_kernels`); A and g are evaluated by torch,
+on any device.
 """
 
 from __future__ import annotations
 
+import time
+
+import numpy as np
 import torch
 
 from theory.errors import Status
 from theory.flow.derivatives import right_hand_side
-from theory.flow.explicit import integrate_explicit
 from theory.flow.problem import Problem, Solution
 
 WHERE = "any"
@@ -21,56 +24,101 @@ _MOST_STEPS = 2_000
 
 
 def integrate(problem: Problem) -> Solution:
-    """The trajectories at the times problem.t, all with the same steps; `ValueError` where the problem is stiff."""
+    """The trajectories at the times problem.t; `ValueError` where the problem is stiff."""
+    from theory.flow import explicit_kernels as rk
+    from theory.flow import faces
+
+    clock = time.perf_counter()
+    _refuse_if_stiff(problem)
     system, eps = problem.system, problem.eps
-    fastest = system.A(problem.y0).diagonal(dim1=-2, dim2=-1).abs().amax(-1).detach() / eps
+    n, device = system.n_states, eps.device
+    t = np.ascontiguousarray((problem.t - problem.t[0]).numpy())
+    tableau = rk.tableau("dopri5")
+    u = np.ascontiguousarray(torch.cat([problem.x0, problem.y0], -1).cpu().numpy())
+    b, d = u.shape
+
+    def field(rows: np.ndarray, at: np.ndarray) -> np.ndarray:
+        here = torch.from_numpy(at).to(device)
+        # a trial step may reach beyond the box, where A need not be a generator
+        y = system.held(torch.nan_to_num(here[:, n:]))
+        slope = torch.cat(right_hand_side(system, here[:, :n], y, eps[torch.from_numpy(rows).to(device)]), -1)
+        return torch.where(torch.isfinite(here).all(-1, keepdim=True), slope, torch.nan).cpu().numpy()
+
+    everyone = np.arange(b)
+    slopes = np.zeros((b, tableau.a.shape[0], d))
+    output = np.full((b, len(t), d), np.nan)
+    output[:, 0] = u
+    with torch.no_grad():
+        slopes[:, 0] = field(everyone, u)
+    size = np.maximum(np.abs(u).max(1), 1e-3) / np.maximum(np.abs(slopes[:, 0]).max(1), 1e-300)
+    step = 0.05 * size * problem.rtol**0.2 if problem.first_step is None else np.full(b, problem.first_step)
+    state = rk.State(
+        time=np.zeros(b),
+        step=np.minimum(step, min(t[-1], problem.max_step)),
+        y=u.copy(),
+        slopes=slopes,
+        end=np.zeros((b, d)),
+        dense=np.zeros((b, 7, d)),
+        failures=np.zeros(b, np.int64),
+        code=np.zeros(b, np.int64),
+        written=np.ones(b, np.int64),
+        inside=np.zeros(b),
+        output=output,
+        counts=np.zeros((b, 3), np.int64),
+    )
+    control = rk.Control(
+        problem.rtol, problem.atol, problem.max_steps, problem.max_step, t, problem.box.low, problem.box.high
+    )
+    nodes, weights = faces.nodes(4)
+    rows, tolerance = everyone, 10 * (problem.atol + problem.rtol)
+    with torch.no_grad():
+        while len(rows):
+            at = np.empty((len(rows), d))
+            for i in range(1, tableau.stages):
+                rk.stage_points(rows, state, i, tableau.a, at)
+                state.slopes[rows, i] = field(rows, at)
+            state.end[rows] = at
+            state.counts[rows, 2] += tableau.stages - 1
+            errors = np.empty(len(rows))
+            rk.judge_all(rows, state, tableau, control, errors)
+            good = errors <= 1.0
+            rk.accept_all(rows[good], state, tableau, control, errors[good], nodes, weights)
+            x = state.y[rows, :n]
+            drifted = (state.code[rows] == rk.RUNNING) & ((np.abs(x.sum(1) - 1) > 1e-9) | (x.min(1) < -tolerance))
+            state.code[rows[drifted]] = rk.MASS_DRIFT
+            rows = rows[state.code[rows] == rk.RUNNING]
+            if time.perf_counter() - clock > problem.time_limit:
+                break
+    ending = {
+        rk.RUNNING: Status.TIME_LIMIT,
+        rk.FINISHED: Status.SUCCESS,
+        rk.MAX_STEPS: Status.MAX_STEPS,
+        rk.NOT_FINITE: Status.NOT_FINITE,
+        rk.STEP_TOO_SMALL: Status.STEP_TOO_SMALL,
+        rk.LEFT_DOMAIN: Status.LEFT_DOMAIN,
+        rk.MASS_DRIFT: Status.MASS_DRIFT,
+    }
+    values = torch.from_numpy(state.output).to(device)
+    reached = torch.isfinite(values).all(-1)
+    system.check_at(system.held(values[reached][:, n:]))  # the right-hand side would hide a column sum that is not zero
+    end = np.where(state.code == rk.FINISHED, t[-1], np.where(state.code == rk.LEFT_DOMAIN, state.inside, state.time))
+    return Solution(
+        values,
+        [ending[int(code)] for code in state.code],
+        problem.t[0] + torch.from_numpy(end),
+        int(state.counts[:, 2].sum()) + b,
+        int(state.counts[:, 0].sum()),
+        int(state.counts[:, 1].sum()),
+    )
+
+
+def _refuse_if_stiff(problem: Problem) -> None:
+    fastest = problem.A0.diagonal(dim1=-2, dim2=-1).abs().amax(-1) / problem.eps
     span = float(problem.t[-1] - problem.t[0])
     needed = float(fastest.max()) * span / _STABILITY
     if needed > _MOST_STEPS:
         worst = int(fastest.argmax())
         raise ValueError(
-            f"method 'dopri5' is explicit and the problem is stiff: at eps = {float(eps[worst]):.3g} "
+            f"method 'dopri5' is explicit and the problem is stiff: at eps = {float(problem.eps[worst]):.3g} "
             f"(trajectory {worst}) stability takes about {needed:.3g} steps; take method='collocation' (or 'auto')"
         )
-    n = system.n_states
-    times = problem.t.to(eps.device)
-    with torch.no_grad():
-        path = integrate_explicit(
-            # a trial step may reach beyond the box, where A need not be a generator
-            lambda u: torch.cat(right_hand_side(system, u[:, :n], system.held(u[:, n:]), eps), -1),
-            torch.cat([problem.x0, problem.y0], -1),
-            times,
-            inside=lambda u: system.inside(u[:, n:]),
-            rtol=problem.rtol,
-            atol=problem.atol,
-            method="dopri5",
-            max_steps=problem.max_steps,
-        )
-    values = path.values.movedim(0, 1).contiguous()
-    b = len(eps)
-    statuses, end = [], torch.full((b,), float(times[-1]), dtype=torch.float64)
-    for i in range(b):
-        good, status = _judge(problem, values[i], times < path.left[i])
-        if good < len(times):
-            values[i, good:] = torch.nan
-            end[i] = path.end[i] if status is Status.LEFT_DOMAIN else times[good - 1]
-        statuses.append(status)
-    reached = torch.isfinite(values).all(-1)
-    system.check_at(values[reached][:, n:])  # the right-hand side would hide a column sum that is not zero
-    return Solution(values, statuses, end, path.evaluations * b, path.steps * b, path.refused * b)
-
-
-def _judge(problem: Problem, u: torch.Tensor, stayed: torch.Tensor) -> tuple[int, Status]:
-    n = problem.x0.shape[1]
-    tolerance = 10 * (problem.atol + problem.rtol)
-    checks = (
-        (torch.isfinite(u).all(-1), Status.NOT_FINITE),
-        (stayed, Status.LEFT_DOMAIN),
-        (((u[:, :n].sum(-1) - 1).abs() <= 1e-9) & (u[:, :n] >= -tolerance).all(-1), Status.MASS_DRIFT),
-    )
-    first, how = len(u), Status.SUCCESS
-    for good, status in checks:
-        failing = (~good).nonzero()
-        if len(failing) and int(failing[0]) < first:
-            first, how = int(failing[0]), status
-    return max(first, 1), how

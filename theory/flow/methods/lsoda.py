@@ -13,11 +13,13 @@ import numpy as np
 import torch
 
 from theory.errors import Status
-from theory.fast_slow import ROUNDING
+from theory.flow import faces
 from theory.flow.derivatives import derivatives, jacobian, right_hand_side
 from theory.flow.problem import Problem, Solution
 
 WHERE = "cpu"
+
+_DEGREE = 12  # LSODA's highest order
 
 
 def integrate(problem: Problem) -> Solution:
@@ -34,7 +36,7 @@ def integrate(problem: Problem) -> Solution:
         evaluations += evaluated
         steps += taken
     system, reached = problem.system, torch.isfinite(values).all(-1)
-    system.check_at(values[reached][:, system.n_states :])  # the right-hand side would hide a wrong column sum
+    system.check_at(system.held(values[reached][:, system.n_states :]))  # it would hide a wrong column sum
     return Solution(values, statuses, end, evaluations, steps, 0)
 
 
@@ -43,7 +45,9 @@ def _one(problem: Problem, i: int, clock: float) -> tuple[np.ndarray, Status, fl
 
     system, eps = problem.system, problem.eps[i : i + 1]
     n = system.n_states
-    t = problem.t.numpy()
+    t = (problem.t - problem.t[0]).numpy()  # the problem is autonomous, and large times would cost digits
+
+    finite = [True]
 
     def split(u: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         state = torch.from_numpy(np.array(u, dtype=np.float64))[None]
@@ -53,7 +57,9 @@ def _one(problem: Problem, i: int, clock: float) -> tuple[np.ndarray, Status, fl
         x, y = split(u)
         y = system.held(y)  # a trial step may reach beyond the box, where A need not be a generator
         with torch.no_grad():
-            return torch.cat(right_hand_side(system, x, y, eps), -1)[0].numpy()
+            slope = torch.cat(right_hand_side(system, x, y, eps), -1)[0].numpy()
+        finite[0] = bool(np.isfinite(slope).all())
+        return slope
 
     def jac(_t: float, u: np.ndarray) -> np.ndarray:
         x, y = split(u)
@@ -62,14 +68,20 @@ def _one(problem: Problem, i: int, clock: float) -> tuple[np.ndarray, Status, fl
 
     start = torch.cat([problem.x0[i], problem.y0[i]]).numpy()
     rows = [start]
-    solver = LSODA(rhs, t[0], start, t[-1], rtol=problem.rtol, atol=problem.atol, jac=jac)
-    low, high = system.low.numpy(), system.high.numpy()
-    slack = ROUNDING * (high - low)
-
-    def inside(u: np.ndarray) -> bool:
-        return bool((u[n:] >= low - slack).all() and (u[n:] <= high + slack).all())
-
-    steps, status, reached = 0, Status.SUCCESS, t[0]
+    solver = LSODA(
+        rhs,
+        0.0,
+        start,
+        t[-1],
+        rtol=problem.rtol,
+        atol=problem.atol,
+        jac=jac,
+        first_step=problem.first_step,
+        max_step=problem.max_step,
+    )
+    box, tolerances = problem.box, (problem.rtol, problem.atol)
+    nodes, weights = faces.nodes(_DEGREE)
+    steps, status, reached, seen_inside = 0, Status.SUCCESS, 0.0, 0.0
     tolerance = 10 * (problem.atol + problem.rtol)
     while solver.status == "running" and len(rows) < len(t):
         with warnings.catch_warnings():
@@ -80,36 +92,34 @@ def _one(problem: Problem, i: int, clock: float) -> tuple[np.ndarray, Status, fl
         if not np.isfinite(u).all():
             status = Status.NOT_FINITE
         elif solver.status == "failed":
-            status = Status.NOT_FINITE if not np.isfinite(rhs(solver.t, u)).all() else Status.STEP_TOO_SMALL
-        elif not inside(u):
-            status = Status.LEFT_DOMAIN
+            status = Status.NOT_FINITE if not finite[0] else Status.STEP_TOO_SMALL
         elif abs(u[:n].sum() - 1) > 1e-9 or u[:n].min() < -tolerance:
             status = Status.MASS_DRIFT
         elif steps >= problem.max_steps:
             status = Status.MAX_STEPS
         elif time.perf_counter() - clock > problem.time_limit:
             status = Status.TIME_LIMIT
-        if status is Status.NOT_FINITE:
+        if status in (Status.NOT_FINITE, Status.STEP_TOO_SMALL, Status.MASS_DRIFT):
             break
+        h = solver.t - reached
         dense = solver.dense_output()
-        good, bad = reached, solver.t
-        for at in t[len(rows) :]:
-            if at > solver.t:
-                break
-            seen = dense(at)
-            if not inside(seen):
-                status, bad = Status.LEFT_DOMAIN, at
-                break
-            rows.append(seen)
-            good = max(good, at)
-        reached = solver.t
+        points = np.ascontiguousarray(dense(reached + h * nodes).T[:, n:])
+        part, seen = faces.leaving(points, nodes, weights, box.low, box.high, *tolerances)
+        until = solver.t
+        if part != faces.NEVER:
+            status, until = Status.LEFT_DOMAIN, reached + part * h if part >= 0.0 else seen_inside
+        if seen >= 0.0:
+            seen_inside = reached + seen * h
+        while len(rows) < len(t) and t[len(rows)] <= until:
+            rows.append(dense(t[len(rows)]))
         if status is Status.LEFT_DOMAIN:
-            for _ in range(60):
-                middle = 0.5 * (good + bad)
-                good, bad = (middle, bad) if inside(dense(middle)) else (good, middle)
-            reached = good
+            while len(rows) > 1 and t[len(rows) - 1] > until:
+                rows.pop()
+        reached = until
         if status is not Status.SUCCESS:
             break
-    if len(rows) == len(t):
-        status, reached = Status.SUCCESS, t[-1]
-    return np.stack(rows), status, float(reached), int(solver.nfev + solver.njev), steps
+    if len(rows) == len(t) and status in (Status.MAX_STEPS, Status.TIME_LIMIT):
+        status = Status.SUCCESS  # the limit came with the end
+    if status is Status.SUCCESS:
+        reached = t[-1]
+    return np.stack(rows), status, float(problem.t[0]) + float(reached), int(solver.nfev + solver.njev), steps

@@ -15,10 +15,12 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from theory.errors import Status
+from theory.flow import faces
 from theory.flow.derivatives import derivatives, jacobian, right_hand_side
 from theory.flow.problem import Problem, Solution
 
@@ -111,10 +113,15 @@ def integrate(problem: Problem) -> Solution:
     values = torch.full((b, len(t), n + m), torch.nan, dtype=u.dtype, device=device)
     values[:, 0] = u
     width = (system.high - system.low).to(u)
-    fast, slow = right_hand_side(system, problem.x0, problem.y0, eps)
+    fast, slow = problem.right_hand_side()
     rate = torch.maximum(fast.abs().amax(-1) / problem.x0.amax(-1), (slow.abs() / width).amax(-1))
     fraction = problem.rtol**0.2
     step = torch.minimum(fraction / rate.clamp_min(1e-300), span)
+    if problem.first_step is not None:
+        step = torch.full_like(step, problem.first_step)
+    step = step.clamp_max(problem.max_step)
+    seen_inside = torch.zeros_like(eps)
+    undefined = torch.zeros(b, dtype=torch.bool, device=device)
     now = torch.zeros_like(eps)
     taken = torch.zeros(b, dtype=torch.int64, device=device)
     failures = torch.zeros_like(taken)
@@ -136,22 +143,18 @@ def integrate(problem: Problem) -> Solution:
         failures[rows] = torch.where(good, 0, failures[rows] + 1)
         refused += int((~good).sum())
         passed = rows[good]
-        stayed = _write(problem, values, t, passed, u[passed], now[passed], h[good], trial, good)
+        undefined[rows] = torch.where(good, False, undefined[rows] | ~finite)
+        until, gone = _write(problem, values, t, passed, u[passed], now[passed], h[good], trial, good, seen_inside)
         u[passed] = trial.end[good]
-        now[passed] = now[passed] + stayed * h[good]
+        now[passed] = until
         taken[passed] += 1
-        step[rows] = h * factor
+        step[rows] = (h * factor).clamp_max(problem.max_step)
         x = u[rows, :n]
         late = torch.tensor(time.perf_counter() - clock > problem.time_limit, device=device)
         left = torch.zeros(len(rows), dtype=torch.bool, device=device)
-        left[good] = stayed < 1
-        not_finite = (failures[rows] > 12) & ~finite
-        too_small = ~good & (step[rows] <= 1e-15 * now[rows])
-        if bool((not_finite | too_small).any()):
-            # Beyond the box A and g need not make sense: there a trajectory may well get no further than its face.
-            y = u[rows, n:]
-            move = 10.0 * h[:, None] * system.g(x, y)
-            left |= (not_finite | too_small) & system.leaves(y, move)
+        left[good] = gone
+        stuck = ~good & ((step[rows] <= 1e-15 * now[rows]) | (step[rows] < 1e-290) | (failures[rows] > 40))
+        not_finite, too_small = stuck & undefined[rows], stuck & ~undefined[rows]
         ends = (
             (left, Status.LEFT_DOMAIN),
             (not_finite, Status.NOT_FINITE),
@@ -168,7 +171,7 @@ def integrate(problem: Problem) -> Solution:
             running = running & ~condition
         rows = rows[running]
     reached = torch.isfinite(values).all(-1)
-    system.check_at(values[reached][:, n:])  # the projections above would hide a column sum that is not zero
+    system.check_at(system.held(values[reached][:, n:]))  # the projections would hide a wrong column sum
     return Solution(
         values=values,
         statuses=[status for status in statuses if status is not None],
@@ -181,7 +184,7 @@ def integrate(problem: Problem) -> Solution:
 
 def _step(problem: Problem, u: Tensor, eps: Tensor, h: Tensor) -> _Step:
     system, n = problem.system, problem.x0.shape[1]
-    x, y = u[:, :n], u[:, n:]
+    x, y = u[:, :n], system.held(u[:, n:])
     J = jacobian(system.A(y).detach(), x, eps, derivatives(system, x, y))
     W = torch.diag_embed((1.0 / (_GAMMA * h))[:, None].expand_as(u)) - J
     factors, pivots, _ = torch.linalg.lu_factor_ex(W)
@@ -196,7 +199,7 @@ def _step(problem: Problem, u: Tensor, eps: Tensor, h: Tensor) -> _Step:
                 else u + sum((a * kj for a, kj in zip(_A[i], k, strict=True)), torch.zeros_like(u))
             )
             base = at
-            right = torch.cat(right_hand_side(system, at[:, :n], at[:, n:], eps), -1)
+            right = torch.cat(right_hand_side(system, at[:, :n], system.held(at[:, n:]), eps), -1)
             for c, kj in zip(_C[i], k, strict=True):
                 right = right + (c / h)[:, None] * kj
             solved = torch.linalg.lu_solve(factors, pivots, right[..., None])[..., 0]
@@ -220,37 +223,47 @@ def _write(
     h: Tensor,
     trial: _Step,
     good: Tensor,
-) -> Tensor:
-    """Write the output times of the accepted steps of `rows`; returns the part of each that lies inside the box (1:
-    all)."""
+    seen_inside: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Write the output times of the accepted steps of `rows`; returns the time that each reached in its box, and
+    whether it left that there."""
     n = problem.x0.shape[1]
     k, end = trial.stages[good], trial.end[good]
     dense = torch.einsum("dj,bjc->dbc", torch.tensor(_DENSE, dtype=u.dtype, device=u.device), k)
-    theta = (t[None, :] - now[:, None]) / h[:, None]
-    due = (theta > 0) & (theta <= 1 + 1e-14)
-    which, when = due.nonzero(as_tuple=True)
 
     def within(which: Tensor, s: Tensor) -> Tensor:
         s = s[:, None]
         inner = dense[0, which] + s * (dense[1, which] + s * dense[2, which])
         return (1 - s) * u[which] + s * (end[which] + (1 - s) * inner)
 
-    s = theta[which, when].clamp_max(1.0)
-    at = within(which, s)
-    inside = problem.system.inside(at[:, n:])
-    # the first point seen outside, 2 if there is none
-    ends_inside = problem.system.inside(end[:, n:])
-    first = torch.where(ends_inside, 2.0, 1.0).to(h)
-    first = first.scatter_reduce(0, which, torch.where(inside, 2.0, s), "amin")
-    stayed = torch.ones_like(h)
-    gone = (first <= 1).nonzero()[:, 0]
-    if len(gone):
-        low, high = torch.zeros_like(h[gone]), first[gone]
-        for _ in range(60):
-            middle = 0.5 * (low + high)
-            good = problem.system.inside(within(gone, middle)[:, n:])
-            low, high = torch.where(good, middle, low), torch.where(good, high, middle)
-        stayed[gone] = low.clamp_max(1 - torch.finfo(h.dtype).eps)
-    seen = s < first[which]
-    values[rows[which[seen]], when[seen]] = at[seen]
-    return stayed
+    until = now + h
+    gone = torch.zeros(len(rows), dtype=torch.bool, device=u.device)
+    seen = until.clone()
+    for q in _near_a_face(problem, u, end, k).nonzero()[:, 0].tolist():
+        nodes, weights = faces.nodes(4)
+        at = within(torch.full((5,), q, device=u.device), torch.from_numpy(nodes).to(u))
+        points = np.ascontiguousarray(at[:, n:].cpu().numpy())
+        part, last = faces.leaving(
+            points, nodes, weights, problem.box.low, problem.box.high, problem.rtol, problem.atol
+        )
+        row = int(rows[q])
+        seen[q] = now[q] + last * h[q] if last >= 0.0 else seen_inside[row]
+        if part != faces.NEVER:
+            gone[q] = True
+            until[q] = now[q] + part * h[q] if part >= 0.0 else seen_inside[row]
+    seen_inside[rows] = seen
+    due = (t[None, :] > now[:, None]) & (t[None, :] <= until[:, None] * (1 + 1e-15))
+    which, when = due.nonzero(as_tuple=True)
+    values[rows[which], when] = within(which, ((t[when] - now[which]) / h[which]).clamp_max(1.0))
+    for q in gone.nonzero()[:, 0].tolist():  # what was written while y was beyond its face, within the tolerance
+        values[rows[q], (t > until[q] * (1 + 1e-15)) & (t > 0)] = torch.nan
+    return until, gone
+
+
+def _near_a_face(problem: Problem, u: Tensor, end: Tensor, stages: Tensor) -> Tensor:
+    """Whether y may come near a face of the box within the step: bool[B]."""
+    n = problem.x0.shape[1]
+    low, high = (torch.from_numpy(one).to(u) for one in problem.box[:2])
+    reach = 4.0 * stages[..., n:].abs().sum(1)
+    most, least = torch.maximum(u, end)[:, n:] + reach, torch.minimum(u, end)[:, n:] - reach
+    return ((most > high) | (least < low)).any(-1)

@@ -1,0 +1,157 @@
+"""When y leaves its box, judged on the dense output of a step and within the tolerances of the integration, compiled.
+
+On a face that the flow cannot cross (y = 1 of ẏ = y(1 − y)) a numerical solution overshoots by the order of its
+tolerances, some of which may add up. So a point counts as beyond the box only when it passes a face by more than ten
+times atol + rtol max|y|, the error that a step may have; A and g are evaluated on the box. A trajectory that does pass
+it has left, and did so when it last crossed the face itself. Between the nodes of a step the polynomial is looked at on
+a grid, and at the vertices of the parabolas through it, so that a short excursion is found too.
+
+Any dense output is a polynomial: it comes as its values at `nodes`, the first of which is 0 and the last 1.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from theory.compiled import kernel
+
+ROUNDING = 1e-12  # of the width of the box, as in `theory.fast_slow`
+MARGIN = 10.0  # local errors that may add up at a face, as for x below zero
+NEVER = 2.0
+_PARTS = 4
+
+
+@kernel
+def hold(y, low, high, base, period):
+    """y[m] on the box: brought to its face, or for a phase into its period."""
+    for k in range(y.shape[0]):
+        if period[k] > 0.0:
+            y[k] -= period[k] * np.floor((y[k] - base[k]) / period[k])
+        elif y[k] > high[k]:
+            y[k] = high[k]
+        elif y[k] < low[k]:
+            y[k] = low[k]
+
+
+@kernel
+def place(y, low, high, rtol, atol):
+    """0 inside the box up to rounding, 1 beyond it within the tolerance, 2 beyond that; y[m]."""
+    worst, largest = 0, 0.0
+    for k in range(low.shape[0]):
+        if np.isfinite(low[k]):
+            largest = max(largest, abs(y[k]))
+    slack = MARGIN * (atol + rtol * largest)
+    for k in range(low.shape[0]):
+        beyond = max(y[k] - high[k], low[k] - y[k])
+        rounding = ROUNDING * (high[k] - low[k])
+        if beyond > rounding:
+            worst = max(worst, 1)
+            if not beyond <= rounding + slack:
+                worst = 2
+    return worst
+
+
+@kernel
+def polynomial(points, nodes, weights, theta, out):
+    """The polynomial through points[K, m] at nodes[K], at theta, by the barycentric formula."""
+    out[:] = 0.0
+    total = 0.0
+    for k in range(nodes.shape[0]):
+        gap = theta - nodes[k]
+        if gap == 0.0:
+            out[:] = points[k]
+            return
+        weight = weights[k] / gap
+        total += weight
+        for c in range(out.shape[0]):
+            out[c] += weight * points[k, c]
+    for c in range(out.shape[0]):
+        out[c] /= total
+
+
+@kernel
+def crossing(points, nodes, weights, inside, outside, low, high, value):
+    """The last part of the step, after `inside` and before `outside`, that lies in the box itself."""
+    for _ in range(60):
+        middle = 0.5 * (inside + outside)
+        polynomial(points, nodes, weights, middle, value)
+        if place(value, low, high, 0.0, 0.0) == 0:
+            inside = middle
+        else:
+            outside = middle
+    return inside
+
+
+@kernel
+def turning(before, here, after, parts, middle):
+    """Where the parabola through three values at parts[3] turns, if `here` is the most, or the least, of them on that
+    side of `middle`; else -1."""
+    up = here >= before and here >= after and here > middle
+    down = here <= before and here <= after and here < middle
+    first = (here - before) / (parts[1] - parts[0])
+    second = (after - here) / (parts[2] - parts[1])
+    if not (up or down) or first == second:
+        return -1.0
+    left, right = 0.5 * (parts[0] + parts[1]), 0.5 * (parts[1] + parts[2])
+    vertex = left + (right - left) * first / (first - second)
+    return vertex if parts[0] < vertex < parts[2] else -1.0
+
+
+@kernel
+def leaving(points, nodes, weights, low, high, rtol, atol):
+    """(part of the step at which y leaves, `NEVER` if it does not; last part seen in the box itself, -1 if none)."""
+    K, m = points.shape
+    far = True
+    for k in range(m):
+        least, most = points[0, k], points[0, k]
+        for j in range(1, K):
+            least, most = min(least, points[j, k]), max(most, points[j, k])
+        spread = 2.0 * (most - least)  # no polynomial through these nodes reaches further beyond its values
+        far = far and most + spread < high[k] and least - spread > low[k]
+    if far:
+        return NEVER, 1.0
+    value = np.empty(m)
+    seen = -1.0
+    three = np.zeros((3, m))
+    parts = np.zeros(3)
+    count = 0
+    for j in range(K):
+        for q in range(_PARTS if j < K - 1 else 1):
+            theta = nodes[j] if q == 0 else nodes[j] + (nodes[j + 1] - nodes[j]) * q / _PARTS
+            polynomial(points, nodes, weights, theta, value)
+            three[0], three[1], three[2] = three[1], three[2], value
+            parts[0], parts[1], parts[2] = parts[1], parts[2], theta
+            count += 1
+            if count >= 3:
+                for k in range(m):
+                    vertex = turning(three[0, k], three[1, k], three[2, k], parts, 0.5 * (low[k] + high[k]))
+                    if vertex < 0.0:
+                        continue
+                    polynomial(points, nodes, weights, vertex, value)
+                    if place(value, low, high, rtol, atol) == 2:
+                        if seen < 0.0:
+                            return -1.0, seen
+                        start = min(seen, parts[1] if parts[1] < vertex else parts[0])
+                        return crossing(points, nodes, weights, start, vertex, low, high, value), seen
+                value[:] = three[2]
+            here = place(value, low, high, rtol, atol)
+            if here == 0:
+                seen = theta
+            elif here == 2:
+                if seen < 0.0:
+                    return -1.0, -1.0
+                return crossing(points, nodes, weights, seen, theta, low, high, value), seen
+    if 0.0 <= seen < 1.0:
+        seen = crossing(points, nodes, weights, seen, 1.0, low, high, value)
+    return NEVER, seen
+
+
+@cache
+def nodes(degree: int) -> tuple[np.ndarray, np.ndarray]:
+    """Chebyshev points of [0, 1] and their barycentric weights, for polynomials of this degree."""
+    points = 0.5 - 0.5 * np.cos(np.pi * np.arange(degree + 1) / degree)
+    weights = (-1.0) ** np.arange(degree + 1)
+    weights[[0, -1]] *= 0.5
+    return points, weights
