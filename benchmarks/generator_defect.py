@@ -4,7 +4,8 @@
         [--periods 2 4 8 16 32] [--seeds 0 1 2] [--jobs N] [--device cpu] [--fresh]
 
 Each cell trains one model (Shakespeare bytes, the project's own training loop, stopped and resumed at the fractions of
-its tokens below) and measures every fast block there; the true generator block stands beside it at the same period.
+its tokens below) and measures every fast block there; the true generator block stands beside it at the same period,
+and untrained models of the same architecture with the nulls of their own matrices.
 Cells are kept under out/generator_defect, so an interrupted study goes on, and a larger one adds to it; --fresh
 computes them again. What is finished goes to benchmarks/results/generator_defect.json: figures of every block as mean
 over seeds with Student's 95 % interval, nulls, references, and the setting. There is no target: the sizes are the
@@ -83,6 +84,35 @@ def reference(configuration: dict[str, Any]) -> dict[str, Any]:
     return asdict(measure_reference(**configuration))
 
 
+def initial(configuration: dict[str, Any]) -> list[dict[str, Any]]:
+    """The same architecture as drawn, untrained: a row for each block, axis and draw, with its own nulls."""
+    from network.config import FastSlowConfig
+    from network.corpus import open_corpus
+    from network.data import load_data
+    from verify.generator_defect.command import validation_tokens
+    from verify.generator_defect.measurement import initial_defects
+
+    data = load_data(open_corpus("shakespeare"))
+    source = {"corpus": data.corpus, "bpe": None, "sha256": data.sha256}
+    tokens = validation_tokens(source, configuration["sequences"], configuration["length"])
+    seeds = range(configuration["draws"])
+    drawn = initial_defects(FastSlowConfig(**configuration["model"]), tokens, seeds=seeds)
+    return [
+        {
+            "seed": seed,
+            "block": block.block,
+            "axis": axis,
+            "shifted_distance": getattr(block, axis).shifted_distance,
+            "sign_flip": asdict(getattr(block, f"{axis}_nulls").sign_flip["shifted_distance"]),
+            "negated": getattr(block, f"{axis}_nulls").negated.shifted_distance,
+            "correlation_with_attention": block.correlation_with_attention,
+        }
+        for seed, one in zip(seeds, drawn, strict=True)
+        for block in one.blocks
+        for axis in ("channel", "token")
+    ]
+
+
 def rounded(value: Any) -> Any:
     """Numbers to five digits: the intervals are wider than that, and the file stays readable."""
     if isinstance(value, float):
@@ -108,6 +138,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, help="processes (default: one a core)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--fresh", action="store_true", help="compute finished cells again")
+    parser.add_argument("--draws", type=int, default=20, help="untrained models beside the trained ones (default 20)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the JSON that is written")
     options = parser.parse_args()
 
@@ -131,6 +162,8 @@ def main() -> int:
             configuration = {"model": model.to_dict(), "training": training.to_dict(), **how}
             cells.append(Cell(trained, configuration, f"P = {period}, seed {seed}"))
     cells += [Cell(reference, {"period": P, "n_states": options.width}, f"generator, P = {P}") for P in options.periods]
+    untrained = {"model": FastSlowConfig(**sizes).to_dict(), "draws": options.draws, **how}
+    cells.append(Cell(initial, untrained, f"{options.draws} untrained models"))
     done: dict[str, CellResult] = {}
 
     def write(result: CellResult | None = None) -> list[dict[str, Any]]:
@@ -155,6 +188,7 @@ def main() -> int:
             ],
             "channel_null": null.get("channel_null"),
             "token_null": null.get("token_null"),
+            "initial": next((one.result for one in whole if one.cell.work is initial), []),
             "references": references,
             "unfinished": [cell.label for cell in cells if cell.key not in done or done[cell.key].failed],
             "provenance": provenance(seed=options.seeds[0], device=options.device),
