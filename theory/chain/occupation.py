@@ -90,7 +90,7 @@ def occupation_interval(A: Any, occupation: Any, t: Any, *, level: Any = 0.95, s
 
     start[..., n]: the law of the state at time 0. With it the bias E occ − p is taken off and the spread is the exact
     one at this t, transient and metastable chains included. The multiplier of the spread is the normal quantile where
-    the normal law is to be trusted, at t × (spectral gap) >= 200 and 200 expected visits of the state; elsewhere it is
+    the normal law is to be trusted, at t × (spectral gap) >= 100 and 100 expected visits of the state; elsewhere it is
     Chebyshev's 1/√(1 − level), which covers at least `level` whatever the law: *conservative*, 97 to 100 % at 95.
     Without it the interval is occ_i ± z √(σ_i²/t), the limit of large t, right from t × gap = 200 on (90 to 97 % at
     20), and not for transient states. Cut to [0, 1], where p lies.
@@ -118,7 +118,7 @@ def occupation_interval(A: Any, occupation: Any, t: Any, *, level: Any = 0.95, s
     return torch.stack(torch.broadcast_tensors(centre - half, centre + half), -1).clamp(0.0, 1.0)
 
 
-_NORMAL_TIMES, _NORMAL_VISITS = 200.0, 200.0  # t × gap and expected visits from which on the normal law is trusted
+_NORMAL_TIMES, _NORMAL_VISITS = 100.0, 100.0  # t × gap and expected visits from which on the normal law is trusted
 
 
 def _from_start(
