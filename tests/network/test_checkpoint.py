@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from network.atomic import new_folder, remove_folder, sweep, write_atomic
-from network.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from network.checkpoint import CheckpointError, NotSaved, load_checkpoint, save_checkpoint
 from network.model import FastSlowLM
 
 CONFIG = {"model": {"arm": "coupled", "period": 4}, "training": {"seed": 0}}
@@ -274,7 +274,7 @@ def test_save_failing_midway_keeps_what_was_there(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(NotSaved, match="No space left"):
         save(tmp_path, Tied(), 20)
     assert [p.name for p in Path(tmp_path, "checkpoints").iterdir()] == ["00000010"]
     assert load_checkpoint(tmp_path).step == 10

@@ -56,7 +56,7 @@ def test_noise_widens_the_interval_and_is_not_taken_for_curvature():
         result = fit_slope(EPS, gap, noise)
         assert result.slope is not None, result.reason
         covered += result.interval[0] <= 1 <= result.interval[1]
-    assert covered >= 190
+    assert covered >= 179  # an interval that holds 95 % has fewer of 200 once in a thousand
 
 
 def test_the_order_of_points_does_not_matter():
