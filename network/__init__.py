@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from network.config import FastSlowConfig
+    from network.generator_lm import GeneratorLM
     from network.model import Coupling, FastSlowLM
     from network.phi_theta import PhiTheta
     from network.run_folder import load_run
@@ -25,13 +26,23 @@ _HOME = {
     "Coupling": "network.model",
     "FastSlowConfig": "network.config",
     "FastSlowLM": "network.model",
+    "GeneratorLM": "network.generator_lm",
     "PhiTheta": "network.phi_theta",
     "generate": "network.sampling",
     "load_run": "network.run_folder",
     "load_tokenizer": "network.tokenizer",
 }
 
-__all__ = ["Coupling", "FastSlowConfig", "FastSlowLM", "PhiTheta", "generate", "load_run", "load_tokenizer"]
+__all__ = [
+    "Coupling",
+    "FastSlowConfig",
+    "FastSlowLM",
+    "GeneratorLM",
+    "PhiTheta",
+    "generate",
+    "load_run",
+    "load_tokenizer",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,9 @@ The arms are what the comparison needs, and share everything but the coupling:
 * `coupled`: slow attention over the pooled tokens, fed back through a gate that starts at 0.
 * `blind`: as `coupled`, but fed another sequence's pooled tokens: the added capacity without the content.
 * `local`: φ_θ on the block means directly, without slow attention: the content of the pool without slow dynamics.
+
+A sixth arm, `generator`, is another model on the same clocks, `GeneratorLM` (generator_lm.py): its fast path is a
+Markov chain whose generator the slow state sets, so that its own φ_θ can be held against a stationary distribution.
 """
 
 from __future__ import annotations
@@ -20,15 +23,16 @@ from typing import Any
 
 from network.defaults import ADDED_MODEL, FIRST_MODEL, differing, filled
 
-ARMS = ("dense", "frozen", "coupled", "blind", "local")
+ARMS = ("dense", "frozen", "coupled", "blind", "local")  # of a FastSlowLM: what the comparison of couplings is among
+ALL_ARMS = (*ARMS, "generator")
 GATES = ("scalar", "channel", "projection")
 SLOW_ATTENTION = ("block_causal", "full_leaking")
-_SIZES = ("vocab_size", "block_size", "n_layer", "n_slow_layer", "n_embd", "n_head", "period")
+_SIZES = ("vocab_size", "block_size", "n_layer", "n_slow_layer", "n_embd", "n_head", "period", "n_slow")
 
 
 @dataclass(frozen=True)
 class FastSlowConfig:
-    """Sizes and choices of a `FastSlowLM`.
+    """Sizes and choices of a `FastSlowLM`, or with arm `generator` of a `GeneratorLM`.
 
     vocab_size: number of token ids (256: bytes).
     block_size: the longest sequence T, in tokens; it need not be a multiple of the period: the tokens after the last
@@ -41,6 +45,7 @@ class FastSlowConfig:
     L(w − 1) + 1 tokens. The slow path is never windowed.
     gate_start: where the gate starts: α, or W = gate_start · I. At 0 the coupled model is the dense one at init;
     `dense` and `frozen` ignore it.
+    n_slow: slow variables of arm `generator`, which reads vocab_size, block_size, period, n_embd and n_slow alone.
 
     Raises `ValueError` naming the field, its value and the remedy.
 
@@ -64,6 +69,7 @@ class FastSlowConfig:
     compute_frozen: Any = False
     attention_window: Any = None
     gate_start: Any = 0.0
+    n_slow: Any = 2
 
     def __post_init__(self) -> None:
         for field in _SIZES:
@@ -80,13 +86,17 @@ class FastSlowConfig:
                 f"n_embd = {self.n_embd} must be an even multiple of n_head = {self.n_head}: rotary positions turn "
                 f"pairs of channels within each head"
             )
-        if self.arm not in ARMS:
-            raise ValueError(f"arm must be one of {', '.join(ARMS)}; got {self.arm!r}")
+        if self.arm not in ALL_ARMS:
+            raise ValueError(f"arm must be one of {', '.join(ALL_ARMS)}; got {self.arm!r}")
+        if self.arm == "generator" and self.n_embd < 4:
+            raise ValueError(
+                f"n_embd = {self.n_embd} is too narrow for arm 'generator', which takes a quarter of it: 4 or more"
+            )
         if not isinstance(self.compute_frozen, bool):
             raise ValueError(f"compute_frozen must be True or False, got {self.compute_frozen!r}")
         if self.compute_frozen and self.arm != "frozen":
             raise ValueError(f"compute_frozen=True needs arm='frozen', got arm={self.arm!r}")
-        if self.n_slow_layer == 0 and self.arm not in ("dense", "local"):
+        if self.n_slow_layer == 0 and self.arm not in ("dense", "local", "generator"):
             raise ValueError(f"n_slow_layer = 0 leaves arm={self.arm!r} without slow dynamics; that is arm='local'")
         _check_gate(self.gate)
         _check_window(self.attention_window)

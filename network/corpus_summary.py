@@ -14,7 +14,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from network.corpus import Corpus, Document
-    from network.tokenizer import BPETokenizer, ByteTokenizer
+    from network.tokenizer import Tokenizer
 
 SAMPLED = 2**20
 # Plays of Shakespeare lie 0.02 apart, prose and Python source 0.3; 0.12 is said to the user, who knows the texts.
@@ -97,7 +97,7 @@ def summarise(
     validation: tuple[Document, ...],
     training_tokens: np.ndarray,
     validation_tokens: np.ndarray,
-    tokenizer: ByteTokenizer | BPETokenizer,
+    tokenizer: Tokenizer,
 ) -> CorpusSummary:
     """The summary of a corpus that was divided and tokenised."""
     frequencies = [_byte_frequencies(tokens, tokenizer) for tokens in (training_tokens, validation_tokens)]
@@ -115,7 +115,7 @@ def summarise(
     )
 
 
-def _byte_frequencies(tokens: np.ndarray, tokenizer: ByteTokenizer | BPETokenizer) -> np.ndarray:
+def _byte_frequencies(tokens: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
     """Of windows spread over the stream, `SAMPLED` tokens in all: [256]."""
     pieces = 64
     size = SAMPLED // pieces

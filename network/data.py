@@ -27,7 +27,14 @@ from torch import Tensor
 from network.atomic import new_folder
 from network.corpus import Corpus, CorpusError, Document
 from network.corpus_summary import CorpusSummary, summarise
-from network.tokenizer import SEPARATOR, BPETokenizer, ByteTokenizer, tokenizer_from_json
+from network.tokenizer import (
+    SEPARATOR,
+    BPETokenizer,
+    ByteTokenizer,
+    LetterTokenizer,
+    Tokenizer,
+    tokenizer_from_json,
+)
 
 _FORMAT = 1
 
@@ -41,7 +48,7 @@ class TokenData:
 
     training: np.ndarray
     validation: np.ndarray
-    tokenizer: ByteTokenizer | BPETokenizer
+    tokenizer: Tokenizer
     corpus: tuple[str, ...]
     sha256: str
     options: dict[str, Any] = field(default_factory=dict)
@@ -49,8 +56,13 @@ class TokenData:
 
     @property
     def bpe_vocab(self) -> int | None:
-        """The vocabulary of the BPE, None where tokens are bytes."""
-        return None if isinstance(self.tokenizer, ByteTokenizer) else self.tokenizer.vocab_size
+        """The vocabulary of the BPE, None where tokens are bytes or letters."""
+        return self.tokenizer.vocab_size if isinstance(self.tokenizer, BPETokenizer) else None
+
+    @property
+    def letters(self) -> bool:
+        """Whether tokens are the 27 letters."""
+        return isinstance(self.tokenizer, LetterTokenizer)
 
     @property
     def vocab_size(self) -> int:
@@ -62,27 +74,31 @@ def load_data(
     corpus: Corpus,
     *,
     bpe_vocab: int | None = None,
-    tokenizer: ByteTokenizer | BPETokenizer | None = None,
+    letters: bool = False,
+    tokenizer: Tokenizer | None = None,
     cache: str | Path | None = None,
 ) -> TokenData:
-    """The tokens of `corpus`: bytes, or with `bpe_vocab` a BPE of that vocabulary trained on its training split, or
-    those of a `tokenizer` that there is already (`network.load_tokenizer`).
+    """The tokens of `corpus`: bytes, with `letters` the 27 letters, with `bpe_vocab` a BPE of that vocabulary trained
+    on its training split, or those of a `tokenizer` that there is already (`network.load_tokenizer`).
 
     Tokenises at the first call and maps the cached files afterwards; runs that do so at the same time do not disturb
     each other. Raises `CorpusError` where the corpus cannot be divided, the vocabulary cannot be filled, the cache
-    cannot be written or an entry in it was damaged.
+    cannot be written or an entry in it was damaged, and `ValueError` for two vocabularies at once.
     """
+    letters = letters or isinstance(tokenizer, LetterTokenizer)
+    if letters and bpe_vocab is not None:
+        raise ValueError(f"letters and bpe_vocab = {bpe_vocab} are two vocabularies: ask for one of them")
     if tokenizer is not None and bpe_vocab is not None:
         raise ValueError(f"bpe_vocab = {bpe_vocab} asks for a new tokenizer beside the one given: pass one of the two")
     given = tokenizer if isinstance(tokenizer, BPETokenizer) else None
     training, validation = corpus.split()
     fingerprint = None if given is None else hashlib.sha256(given.to_json().encode()).hexdigest()
-    key = _key(corpus, training, validation, bpe_vocab if given is None else fingerprint)
+    key = _key(corpus, training, validation, ("letters" if letters else bpe_vocab) if given is None else fingerprint)
     folder = (Path(cache) if cache is not None else default_cache()) / key
     if not folder.is_dir():
         try:
             with new_folder(folder) as building:
-                _build(building, training, validation, bpe_vocab, given)
+                _build(building, training, validation, bpe_vocab, LetterTokenizer() if letters else given)
         except OSError as error:
             if not folder.is_dir():  # else another run has just published the same entry
                 raise CorpusError(
@@ -90,7 +106,8 @@ def load_data(
                     "set FASTSLOW_CACHE to a folder that can"
                 ) from None
     found = _open(folder, corpus.paths, key)
-    options = {**corpus.options, **({} if fingerprint is None else {"tokenizer": fingerprint})}
+    how = {"letters": True} if letters else {} if fingerprint is None else {"tokenizer": fingerprint}
+    options = {**corpus.options, **how}
     summary = summarise(corpus, training, validation, found.training, found.validation, found.tokenizer)
     return replace(found, options=options, summary=summary)
 
@@ -163,7 +180,7 @@ def _key(
     corpus: Corpus, training: tuple[Document, ...], validation: tuple[Document, ...], bpe: int | str | None
 ) -> str:
     parts: list[object] = [_FORMAT, corpus.sha256, bpe]
-    if bpe is not None:
+    if bpe is not None and bpe != "letters":
         import tokenizers
 
         parts.append(tokenizers.__version__)
@@ -176,9 +193,9 @@ def _build(
     training: tuple[Document, ...],
     validation: tuple[Document, ...],
     bpe_vocab: int | None,
-    given: BPETokenizer | None,
+    given: BPETokenizer | LetterTokenizer | None,
 ) -> None:
-    tokenizer: ByteTokenizer | BPETokenizer = given or ByteTokenizer()
+    tokenizer: Tokenizer = given or ByteTokenizer()
     if bpe_vocab is not None:
         try:
             tokenizer = BPETokenizer.train((d.read().decode("utf-8") for d in training), bpe_vocab)

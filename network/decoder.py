@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from network.fast_path import KeyValueCache
+from network.generator_lm import GeneratorLM
 from network.model import Coupling, FastSlowLM
 
 
@@ -25,6 +26,42 @@ def window_start(length: int, block_size: int) -> int:
     """The first token that a model sees of `length` ones: 0 up to block_size, then the next multiple of half of it."""
     hop = max(1, block_size // 2)
     return hop * -(-max(0, length - block_size) // hop)
+
+
+def decoder_of(model: FastSlowLM | GeneratorLM) -> Decoder | GeneratorDecoder:
+    """A decoder of `model` that has read nothing yet."""
+    return GeneratorDecoder(model) if isinstance(model, GeneratorLM) else Decoder(model)
+
+
+def check_fits(length: int, block_size: int) -> None:
+    """Raise `ValueError` where a decoder would have read more than block_size tokens."""
+    if length > block_size:
+        raise ValueError(f"{length} tokens exceed block_size = {block_size}: begin a new Decoder at window_start")
+
+
+class GeneratorDecoder:
+    """The state of a `GeneratorLM` after the tokens read so far: y, and the tokens of the block that is incomplete."""
+
+    def __init__(self, model: GeneratorLM) -> None:
+        self.model, self.length = model, 0
+        self._incomplete = self._y = torch.empty(0)
+
+    @torch.no_grad()
+    def read(self, tokens: Tensor) -> Tensor:
+        """Logits[B, t, V] at the next t tokens[B, t]; `ValueError` where they do not fit into block_size."""
+        model, start, period = self.model, self.length, self.model.config.period
+        model.check_tokens(tokens)
+        end = start + tokens.shape[1]
+        check_fits(end, model.config.block_size)
+        if start == 0:
+            self._incomplete, self._y = tokens[:, :0], model.base.new_zeros(len(tokens), model.config.n_slow)
+        pending, states = torch.cat([self._incomplete, tokens], 1), self._y[:, None]
+        if pending.shape[1] >= period:
+            states = torch.cat([states, model.slow.states(model.slow.drive(pending), self._y)], 1)
+        newest = torch.arange(start + 1, end + 1, device=tokens.device) // period - start // period
+        complete = pending.shape[1] // period * period
+        self._incomplete, self._y, self.length = pending[:, complete:], states[:, -1], end
+        return model.logits(tokens, states[:, newest])
 
 
 class Decoder:
@@ -52,10 +89,7 @@ class Decoder:
         model, start = self.model, self.length
         model.check_tokens(tokens)
         end = start + tokens.shape[1]
-        if end > model.config.block_size:
-            raise ValueError(
-                f"{end} tokens exceed block_size = {model.config.block_size}: begin a new Decoder at window_start"
-            )
+        check_fits(end, model.config.block_size)
         couple = None if self._coupling is None else self._couple(self._coupling)
         logits = model.logits(tokens, model.rotary[start:end], couple, self._fast)
         self.length = end

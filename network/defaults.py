@@ -53,7 +53,7 @@ FIRST_TRAINING: Mapping[str, Any] = MappingProxyType(
         "compile": False,
     }
 )
-ADDED_MODEL: Mapping[str, Any] = MappingProxyType({"attention_window": None, "gate_start": 0.0})
+ADDED_MODEL: Mapping[str, Any] = MappingProxyType({"attention_window": None, "gate_start": 0.0, "n_slow": 2})
 ADDED_TRAINING: Mapping[str, Any] = MappingProxyType({"gate_rate": 1.0, "gate_warmup": 0, "coupling_loss": 0.0})
 
 

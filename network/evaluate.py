@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from network.data import validation_batches
 from network.distributed import Processes
+from network.generator_lm import GeneratorLM
 from network.model import FastSlowLM
 from network.optimizer import autocast, gate_parameters
 
@@ -57,7 +58,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, reduction: str = "mean") -> T
 
 
 def evaluate(
-    model: FastSlowLM,
+    model: FastSlowLM | GeneratorLM,
     tokens: np.ndarray,
     *,
     step: int,

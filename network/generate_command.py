@@ -53,7 +53,7 @@ def _generate(options: argparse.Namespace) -> int:
     from network.tokenizer import SEPARATOR, load_tokenizer
 
     model = load_run(options.run, options.device)
-    device = model.embedding.weight.device
+    device = model.device
     tokenizer = load_tokenizer(options.run)
     # A document begins where another one ends.
     prompt = torch.tensor([[SEPARATOR, *(int(t) for t in tokenizer.encode(options.prompt))]], device=device)
@@ -64,7 +64,7 @@ def _generate(options: argparse.Namespace) -> int:
             source = torch.Generator(device).manual_seed(options.seed + sample)
             texts.append([])
             for token in stream(model, prompt, generator=source, **choice):
-                if int(token) == SEPARATOR:
+                if tokenizer.ends_documents and int(token) == SEPARATOR:
                     break
                 texts[-1].append(int(token))
                 if len(texts[-1]) == options.tokens:

@@ -23,9 +23,12 @@ from typing import TYPE_CHECKING, Any
 from network.command_line import FAILED, VIOLATED, RunParser, exit_code, positive_integer, seed_number
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
+    from network.generator_lm import GeneratorLM
     from network.model import FastSlowLM
+
+    Model = FastSlowLM | GeneratorLM
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class LeakReport:
         return self.reach == 0.0
 
 
-def leak_check(model: FastSlowLM, *, length: int | None = None, batch: int = 2, seed: int = 0) -> LeakReport:
+def leak_check(model: Model, *, length: int | None = None, batch: int = 2, seed: int = 0) -> LeakReport:
     """Replace every token of random sequences in turn and watch the logits before it; the model itself is left alone.
 
     length: tokens per sequence (default: all of block_size up to 64 tokens, or more where four blocks need them).
@@ -79,7 +82,7 @@ def leak_check(model: FastSlowLM, *, length: int | None = None, batch: int = 2, 
         raise ValueError(f"length = {size} must lie in {least} … {config.block_size} (period + 1 … block_size)")
     rng = torch.Generator().manual_seed(seed)
     trial = copy.deepcopy(model).double().eval()
-    device = trial.embedding.weight.device
+    device = trial.device
     with torch.no_grad():
         for gate in gate_parameters(trial).values():
             sign = torch.randint(2, gate.shape, generator=rng) * 2 - 1
@@ -90,7 +93,7 @@ def leak_check(model: FastSlowLM, *, length: int | None = None, batch: int = 2, 
         if not bool(torch.isfinite(before).all()):
             raise RuntimeError("the logits are not finite with the gates open: the weights have diverged")
         largest, changed, by = 0.0, None, None
-        reach = 0.0 if trial.coupled else None
+        reach = 0.0 if _slow_path(trial) is not None else None
         for t in range(size):
             replaced = tokens.clone()
             replaced[:, t] = (tokens[:, t] + other[:, t]) % config.vocab_size
@@ -107,23 +110,32 @@ def leak_check(model: FastSlowLM, *, length: int | None = None, batch: int = 2, 
     return LeakReport(config.arm, config.period, largest, changed, by, reach, size, batch)
 
 
-def _with_its_signal(model: FastSlowLM, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+def _slow_path(model: Model) -> nn.Module | None:
+    """The module whose output, at the token clock, is all that the fast path hears of the slow one."""
+    if model.config.arm == "generator":
+        return model.get_submodule("slow")
+    return model.coupling if model.coupled else None
+
+
+def _with_its_signal(model: Model, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
     """The logits of tokens[B, T], and what the slow path feeds back on the way (None: nothing)."""
-    if not model.coupled or model.coupling is None:
+    slow = _slow_path(model)
+    if slow is None:
         return model(tokens), None
     kept: list[Any] = []
-    hook = model.coupling.register_forward_hook(lambda _, __, fed_back: kept.append(fed_back))
+    hook = slow.register_forward_hook(lambda _, __, fed_back: kept.append(fed_back))
     try:
         return model(tokens), kept[0]
     finally:
         hook.remove()
 
 
-def _under_signal(model: FastSlowLM, tokens: Tensor, signal: Tensor | None) -> Tensor:
+def _under_signal(model: Model, tokens: Tensor, signal: Tensor | None) -> Tensor:
     """The logits of tokens[B, T] with `signal` fed back in the place of their own."""
-    if model.coupling is None or signal is None:
+    slow = _slow_path(model)
+    if slow is None or signal is None:
         return model(tokens)
-    hook = model.coupling.register_forward_hook(lambda _, __, ___: signal)
+    hook = slow.register_forward_hook(lambda _, __, ___: signal)
     try:
         return model(tokens)
     finally:

@@ -27,6 +27,7 @@ from network.phi_theta import PhiTheta
 from network.pooling import block_mean, unpool
 from network.rotary import rotary_table
 from network.slow_path import SlowPath
+from network.token_arguments import check_tokens
 
 
 class Coupling(nn.Module):
@@ -129,6 +130,8 @@ class FastSlowLM(nn.Module):
     def __init__(self, config: Any, *, generator: torch.Generator | None = None) -> None:
         if not isinstance(config, FastSlowConfig):
             raise ValueError(f"config must be a FastSlowConfig, got {type(config).__name__}")
+        if config.arm == "generator":
+            raise ValueError("arm 'generator' is another model: GeneratorLM(config)")
         super().__init__()
         self.config = config
         width, heads, depth = config.n_embd, config.n_head, config.n_layer
@@ -199,30 +202,15 @@ class FastSlowLM(nn.Module):
         return F.linear(rms_norm(x), self.embedding.weight)
 
     @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.embedding.weight.device
+
+    @property
     def coupled(self) -> bool:
         """Whether the slow path is computed: not in `dense`, nor in `frozen` unless compute_frozen asks for it."""
         return self.coupling is not None and (self.config.arm != "frozen" or self.config.compute_frozen)
 
     def check_tokens(self, tokens: Any) -> None:
         """Raise the errors of `forward` for tokens that it would refuse."""
-        if not isinstance(tokens, Tensor) or tokens.dtype not in (torch.int64, torch.int32):
-            what = tokens.dtype if isinstance(tokens, Tensor) else type(tokens).__name__
-            raise ValueError(f"tokens must be an int64 or int32 tensor of ids, got {what}")
-        if tokens.ndim != 2 or 0 in tokens.shape:
-            raise ValueError(f"tokens must have shape [B, T] with B, T >= 1, got {list(tokens.shape)}")
-        if tokens.shape[1] > self.config.block_size:
-            raise ValueError(
-                f"T = {tokens.shape[1]} tokens exceed block_size = {self.config.block_size}: pass a window of them"
-            )
-        if tokens.device != self.embedding.weight.device:
-            home = self.embedding.weight.device
-            raise ValueError(f"tokens are on {tokens.device} and the model on {home}: move one with .to(device)")
-        if self.config.arm == "blind" and len(tokens) == 1:
-            raise ValueError("arm 'blind' reads another sequence of the batch; a batch of 1 has none: pass B >= 2")
-        # On a GPU the comparison would stall the stream at every step; the data loader has checked the ids there.
-        if tokens.device.type == "cpu" and not torch.compiler.is_compiling():
-            low, high = (int(v) for v in tokens.aminmax())
-            if low < 0 or high >= self.config.vocab_size:
-                bad = ((tokens < 0) | (tokens >= self.config.vocab_size)).nonzero()[0].tolist()
-                value, last = int(tokens[tuple(bad)]), self.config.vocab_size - 1
-                raise ValueError(f"tokens{bad} = {value} is outside 0 … {last} (vocab_size − 1)")
+        check_tokens(tokens, self.config, self.device)

@@ -18,10 +18,12 @@ from typing import Any
 import torch
 
 from network.atomic import write_atomic
+from network.build import build_model
 from network.checkpoint import CheckpointError, load_checkpoint
 from network.config import FastSlowConfig
 from network.data import TokenData
 from network.distributed import checked_device
+from network.generator_lm import GeneratorLM
 from network.model import FastSlowLM
 from network.training_config import TrainConfig
 
@@ -151,7 +153,7 @@ def _remove(folders: list[Path]) -> None:
             return
 
 
-def load_run(run: str | Path, device: str | torch.device = "cpu") -> FastSlowLM:
+def load_run(run: str | Path, device: str | torch.device = "cpu") -> FastSlowLM | GeneratorLM:
     """The model of the newest checkpoint in the folder `run` (or of that checkpoint), in the dtype it was trained in,
     ready to be read (`eval`).
 
@@ -173,6 +175,6 @@ def load_run(run: str | Path, device: str | torch.device = "cpu") -> FastSlowLM:
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{checkpoint.path} does not describe a model of this version: {error}") from None
     # The initial weights are overwritten: drawing them must not advance the caller's random state.
-    model = FastSlowLM(config, generator=torch.Generator()).to(dtype)
+    model = build_model(config, generator=torch.Generator()).to(dtype)
     checkpoint.load_weights(model)
     return model.to(target).eval()

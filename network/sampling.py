@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from network.decoder import Decoder, window_start
+from network.decoder import decoder_of, window_start
+from network.generator_lm import GeneratorLM
 from network.model import FastSlowLM
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ else:  # our own messages come before those of the shape checks
     Real = Any
 
 
-def generate(model: FastSlowLM, tokens: Any, count: Integer = 256, **options: Any) -> Tensor:
+def generate(model: FastSlowLM | GeneratorLM, tokens: Any, count: Integer = 256, **options: Any) -> Tensor:
     """tokens[B, L] followed by `count` new ones: [B, L + count]. Options and errors are those of `stream`.
 
     >>> import torch, network
@@ -41,7 +42,7 @@ def generate(model: FastSlowLM, tokens: Any, count: Integer = 256, **options: An
 
 
 def stream(
-    model: FastSlowLM,
+    model: FastSlowLM | GeneratorLM,
     tokens: Any,
     *,
     temperature: Real = 1.0,
@@ -65,11 +66,11 @@ def stream(
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"top_p must lie in (0, 1], got {top_p!r}; None samples among all tokens")
     block_size = model.config.block_size
-    decoder, begin, unread = Decoder(model), 0, tokens
+    decoder, begin, unread = decoder_of(model), 0, tokens
     while True:
         start = window_start(tokens.shape[1], block_size)
         if start > begin:
-            decoder, begin, unread = Decoder(model), start, tokens[:, start:]
+            decoder, begin, unread = decoder_of(model), start, tokens[:, start:]
         logits = decoder.read(unread)[:, -1]
         if not bool(torch.isfinite(logits).all()):
             raise RuntimeError(f"the logits after {tokens.shape[1]} tokens are not finite: the weights have diverged")

@@ -1,5 +1,8 @@
-"""Text to tokens and back: bytes by default, byte-pair encoding on request. Token 0 ends a document in both.
+"""Text to tokens and back: bytes by default, byte-pair encoding or 27 letters on request.
 
+Token 0 ends a document in bytes and BPE; among letters it is the space, and a document ends in one.
+
+Letters: a … z after lowering the case, and one space for each run of anything else.
 Bytes: the 256 values of a byte; text holds no NUL, so token 0 is free. BPE (Sennrich et al., ACL 2016, over bytes as in
 GPT-2): merges trained here, on the training split alone, so no text is unknown and nothing has to be downloaded.
 A tokenizer is saved beside the weights that were trained with it, as a file that `tokenizers.Tokenizer.from_file` reads
@@ -49,6 +52,7 @@ class ByteTokenizer:
 
     name = "bytes"
     vocab_size = 256
+    ends_documents = True
 
     def encode(self, text: bytes | str) -> np.ndarray:
         """Tokens[length] of `text`, uint8."""
@@ -71,10 +75,41 @@ class ByteTokenizer:
         )
 
 
+class LetterTokenizer:
+    """A token is a letter, a … z as 1 … 26, or the space, 0: vocabulary 27.
+
+    >>> LetterTokenizer().encode("Ay, there's").tolist()
+    [1, 25, 0, 20, 8, 5, 18, 5, 0, 19]
+    """
+
+    name = "letters"
+    vocab_size = 27
+    ends_documents = False
+
+    def encode(self, text: bytes | str) -> np.ndarray:
+        """Tokens[length] of `text`, uint8."""
+        raw = text.encode() if isinstance(text, str) else text
+        letters = np.frombuffer(re.sub(rb"[^a-z]+", b" ", raw.lower()), dtype=np.uint8)
+        return np.where(letters == ord(" "), 0, letters - (ord("a") - 1)).astype(np.uint8)
+
+    def encode_in_pieces(self, text: bytes | str) -> Iterator[np.ndarray]:
+        """The tokens of a document, in one piece, without a space at either end: the one after it is its separator."""
+        yield np.trim_zeros(self.encode(text))
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of `tokens`."""
+        return "".join(" " if int(token) == 0 else chr(ord("a") - 1 + int(token)) for token in tokens)
+
+    def to_json(self) -> str:
+        """The JSON that `tokenizer_from_json` reads."""
+        return json.dumps({"kind": "letters"})
+
+
 class BPETokenizer:
     """Byte-level BPE around a `tokenizers.Tokenizer`; token 0 is the separator."""
 
     name = "bpe"
+    ends_documents = True
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
@@ -133,17 +168,24 @@ class BPETokenizer:
         return self._inner.to_str()
 
 
-def tokenizer_from_json(text: str) -> ByteTokenizer | BPETokenizer:
+Tokenizer = ByteTokenizer | LetterTokenizer | BPETokenizer
+
+
+def tokenizer_from_json(text: str) -> Tokenizer:
     """The tokenizer written by `to_json`; raises `ValueError` for anything else."""
     try:
         description = json.loads(text)
         kind = description.get("kind")  # runs of the first version wrap the description
         if kind == "bytes" or description.get("model", {}).get("vocab") == _BYTES:
             return ByteTokenizer()
+        if kind == "letters":
+            return LetterTokenizer()
         if kind == "bpe" or (kind is None and description["model"]["type"] == "BPE"):
-            from tokenizers import Tokenizer
+            import tokenizers
 
-            return BPETokenizer(Tokenizer.from_str(json.dumps(description["tokenizer"]) if kind == "bpe" else text))
+            return BPETokenizer(
+                tokenizers.Tokenizer.from_str(json.dumps(description["tokenizer"]) if kind == "bpe" else text)
+            )
     except (AttributeError, TypeError, KeyError, json.JSONDecodeError):
         pass
     raise ValueError(f"no tokenizer of this package: {text[:80]!r}")
@@ -159,7 +201,7 @@ def _byte_signs() -> list[str]:
 _BYTES = {sign: byte for byte, sign in enumerate(_byte_signs())}
 
 
-def load_tokenizer(run: str | Path) -> ByteTokenizer | BPETokenizer:
+def load_tokenizer(run: str | Path) -> Tokenizer:
     """The tokenizer that the run in the folder `run` (or of one of its checkpoints) was trained with.
 
     Raises `ValueError` naming the path.

@@ -38,11 +38,11 @@ from network.command_line import (
     seed_number,
     whole_number,
 )
-from network.config import ARMS, GATES, SLOW_ATTENTION, FastSlowConfig
+from network.config import ALL_ARMS, GATES, SLOW_ATTENTION, FastSlowConfig
 from network.presets import PRESETS
 from network.training_config import DTYPES, TrainConfig
 
-_CHOICES = {"arm": ARMS, "gate": GATES, "slow_attention": SLOW_ATTENTION, "dtype": DTYPES}
+_CHOICES = {"arm": ALL_ARMS, "gate": GATES, "slow_attention": SLOW_ATTENTION, "dtype": DTYPES}
 _MEANING = {
     "block_size": "tokens of a sequence, T",
     "n_layer": "fast blocks",
@@ -82,6 +82,12 @@ def parser() -> Parser:
     """The options of the command; those of the two configurations are absent from the result unless given."""
     made = Parser(prog="python -m network.train", description=__doc__)
     add_corpus_options(made)
+    made.add_argument(
+        "--letters",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="27 tokens: a … z, and one space for each run of anything else",
+    )
     made.add_argument("--preset", choices=PRESETS, help="sizes and training of that name; options beside it win")
     made.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (default: a new one under runs/)")
     made.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder")
@@ -164,14 +170,18 @@ def _train(options: argparse.Namespace) -> int:
 
     checked_device(options.device)
     first = os.environ.get("RANK", "0") == "0"
-    data = {**stored["data"], **{name: given[name] for name in ("exclude", "skip_undecodable", "bpe") if name in given}}
+    data = {
+        **stored["data"],
+        **{name: given[name] for name in ("exclude", "skip_undecodable", "bpe", "letters") if name in given},
+    }
     if options.corpus is not None:
         data["corpus"] = options.corpus
     # Tokens that weights were trained on already are those of their run, not trained anew.
     source = options.init_from or (options.resume if "tokenizer" in data else None)
-    how: dict[str, Any] = {"bpe_vocab": data["bpe"]} if source is None else {"tokenizer": load_tokenizer(source)}
-    if options.init_from is not None and "bpe" in given:
-        raise ValueError(f"--init-from {options.init_from} brings its tokenizer along: leave --bpe away")
+    own = {"bpe_vocab": data["bpe"], "letters": data.get("letters", False)}
+    how: dict[str, Any] = own if source is None else {"tokenizer": load_tokenizer(source)}
+    if options.init_from is not None and ("bpe" in given or "letters" in given):
+        raise ValueError(f"--init-from {options.init_from} brings its tokenizer along: leave --bpe and --letters away")
     named = options.resume or options.out
     run = named or _free(Path("runs", time.strftime(f"%Y%m%d-%H%M%S-{model.get('arm', FastSlowConfig.arm)}")))
     with made(run):

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from network.build import build_model
 from network.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -29,11 +30,11 @@ from network.checkpoint import (
     save_checkpoint,
 )
 from network.config import FastSlowConfig
-from network.data import Batches, TokenData, check_length
+from network.data import Batches, TokenData, check_length, validation_batches
 from network.distributed import Processes, processes
 from network.evaluate import Evaluation, cross_entropy, evaluate
+from network.generator_lm import GeneratorLM
 from network.inherit import inherit
-from network.model import FastSlowLM
 from network.optimizer import autocast, make_optimizer
 from network.run_folder import claimed, completed, describe_run, read_run, write_run
 from network.run_log import RunLog
@@ -44,6 +45,7 @@ from network.training_config import TrainConfig
 from network.training_result import TrainingDiverged, TrainResult
 
 DRAIN = 10
+BOX_WINDOWS, BOX_TOKENS = 64, 32_768  # of the training split, from which arm `generator` takes the box of its y
 _MAY_MOVE = ("data.corpus",)  # the texts may lie elsewhere, as long as their sha256 is the same
 _MAY_GROW = ("training.tokens", "extensions")
 _REMEDY = (
@@ -65,7 +67,9 @@ def train(
     say: Callable[[str], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> TrainResult:
-    """Train a `FastSlowLM` of configuration `model` on `data`, as `training` says.
+    """Train the model of configuration `model` on `data`, as `training` says.
+
+    The loss is the cross-entropy of the next token; in arm `generator` that of φ_θ on the next block is added to it.
 
     run: the folder for checkpoints and log (None: nothing is written); it must hold no run unless `resume` continues
     the one there: as it began, or with more `tokens`, which it then reads on a stretch of schedule of its own
@@ -107,10 +111,10 @@ class _Loop:
         self.rows = group.rows(training.batch_size)
         self.part = self._part_size(model.arm)
         self.description = describe_run(model, training, data)
-        self.model = FastSlowLM(model, generator=torch.Generator().manual_seed(training.seed))
+        self.model = build_model(model, generator=torch.Generator().manual_seed(training.seed))
         self.model.to(group.device, torch.float64 if training.dtype == "float64" else torch.float32)
         self.optimizer = make_optimizer(self.model, training)
-        self.own_objective = training.coupling_loss > 0 and model.arm not in ("dense", "frozen")
+        self.own_weight = own_weight(model.arm, training.coupling_loss)
         self.plan(())
         self.step, self.seconds = 0, 0.0
         self.other_seconds = {"evaluation": 0.0, "saving": 0.0, "compiling": 0.0}
@@ -263,10 +267,10 @@ class _Loop:
             with nullcontext() if last else self.group.unsynchronised(network):
                 share = len(targets[part]) / len(targets)
                 with autocast(self.training.dtype, self.group.device):
-                    made = network(inputs[part], targets=targets[part]) if self.own_objective else network(inputs[part])
-                logits, own = made if self.own_objective else (made, None)
+                    made = network(inputs[part], targets=targets[part]) if self.own_weight else network(inputs[part])
+                logits, own = made if self.own_weight else (made, None)
                 loss = cross_entropy(logits, targets[part]) * share
-                minimised = loss if own is None else loss + self.training.coupling_loss * share * own
+                minimised = loss if own is None else loss + self.own_weight * share * own
                 minimised.backward()
             total = total + loss.detach()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip)
@@ -316,6 +320,10 @@ class _Loop:
             if value is not None and not math.isfinite(value):
                 raise self._diverged(log, self.step, f"{name} is {value} in the evaluation")
         log.add("evaluation", self.step, values)
+        if isinstance(self.model, GeneratorLM):
+            # The same windows in every process, so that all keep one box.
+            seen, _ = next(validation_batches(self.data.training, self.batches.block_size, BOX_WINDOWS, BOX_TOKENS))
+            self.model.remember_box(self._to_device(seen))
 
     def _save(self, run: Path) -> None:
         random = {"cpu": torch.get_rng_state()}
@@ -350,6 +358,11 @@ class _Loop:
         if self.group.device.type == "cuda":
             return tokens.pin_memory().to(self.group.device, non_blocking=True)
         return tokens.to(self.group.device)
+
+
+def own_weight(arm: str, coupling_loss: float) -> float:
+    """The weight of φ_θ's own objective: that of the next block is half of what arm `generator` is."""
+    return 1.0 if arm == "generator" else 0.0 if arm in ("dense", "frozen") else coupling_loss
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from network.evaluate import Evaluation
+from network.generator_lm import GeneratorLM
 from network.model import FastSlowLM
 from network.run_report import RunReport
 
@@ -29,7 +30,7 @@ class TrainResult:
     compiling, over all resumptions.
     """
 
-    model: FastSlowLM
+    model: FastSlowLM | GeneratorLM
     losses: list[float]
     evaluations: list[Evaluation]
     tokens: int

@@ -52,7 +52,7 @@ def test_another_fit(command):
     )
 
 
-@pytest.mark.parametrize("arm", ["dense", "frozen", "coupled", "blind", "local"])
+@pytest.mark.parametrize("arm", ["dense", "frozen", "coupled", "blind", "local", "generator"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_training_generation_and_both_checks(command, arm, dtype):
     run = f"run-{arm}-{dtype}"

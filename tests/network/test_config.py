@@ -6,7 +6,7 @@ import json
 import pytest
 
 from network import FastSlowConfig
-from network.config import ARMS, GATES
+from network.config import ALL_ARMS, GATES
 
 
 def test_the_defaults_are_those_of_the_design():
@@ -24,6 +24,7 @@ def test_the_defaults_are_those_of_the_design():
         "compute_frozen": False,
         "attention_window": None,
         "gate_start": 0.0,
+        "n_slow": 2,
     }
 
 
@@ -34,7 +35,7 @@ def test_it_is_frozen_and_equal_by_value():
     assert config == FastSlowConfig(period=4) and hash(config) == hash(FastSlowConfig(period=4))
 
 
-@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("arm", ALL_ARMS)
 @pytest.mark.parametrize("gate", GATES)
 def test_json_round_trip(arm, gate):
     config = FastSlowConfig(arm=arm, gate=gate, block_size=100, period=7)
@@ -75,7 +76,7 @@ def test_epsilon_and_the_place_of_the_coupling():
         ({"n_slow_layer": 0}, "arm='local'"),
         ({"n_embd": 65}, "n_embd = 65 must be an even multiple of n_head = 4"),
         ({"n_embd": 12}, "n_embd = 12 must be an even multiple"),
-        ({"arm": "sparse"}, "arm must be one of dense, frozen, coupled, blind, local; got 'sparse'"),
+        ({"arm": "sparse"}, "arm must be one of dense, frozen, coupled, blind, local, generator; got 'sparse'"),
         ({"gate": "sigmoid"}, "gate must be one of scalar, channel, projection; got 'sigmoid'"),
         ({"gate": None}, "gate must be one of"),
         ({"gate": "scalar+projection"}, "2 zero factors in a row.*stay zero for ever"),

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from network.checkpoint import load_checkpoint
-from network.config import ARMS
+from network.config import ALL_ARMS
 from network.distributed import Processes
 from network.run_log import read_log
 
@@ -29,7 +29,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 import torch.distributed as dist
-from network.config import ARMS, FastSlowConfig
+from network.config import ALL_ARMS, FastSlowConfig
 from network.corpus import open_corpus
 from network.data import load_data
 from network.distributed import processes
@@ -41,7 +41,7 @@ training = TrainConfig(tokens=50 * 8 * 32, batch_size=8, evaluations=2, eval_tok
 found = {}
 with processes("cpu") as group:
     assert group.world == int(sys.argv[4])
-    for arm in ARMS:
+    for arm in ALL_ARMS:
         for compute in ((False, True) if arm == "frozen" else (False,)):
             sizes = {"block_size": 32, "n_layer": 2, "n_embd": 16, "n_head": 2, "period": 4}
             model = FastSlowConfig(**sizes, arm=arm, compute_frozen=compute)
@@ -101,7 +101,7 @@ def test_two_processes_agree_with_one_in_every_arm(corpus_folder, tmp_path, envi
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stderr
         found[count] = json.loads((tmp_path / f"{count}.json").read_text())
-    assert set(found[1]) == {f"{arm}False" for arm in ARMS} | {"frozenTrue"}
+    assert set(found[1]) == {f"{arm}False" for arm in ALL_ARMS} | {"frozenTrue"}
     for arm, one in found[1].items():
         two = found[2][arm]
         assert len(two["losses"]) == 50
@@ -169,7 +169,7 @@ def environment_of(pid):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("arm", ALL_ARMS)
 def test_torchrun_trains_and_resumes_every_arm(arm, corpus_folder, tmp_path, environment):
     run = tmp_path / "run"
     options = [

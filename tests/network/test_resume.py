@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from network.checkpoint import CheckpointError, load_checkpoint
-from network.config import ARMS
+from network.config import ALL_ARMS
 from network.run_log import read_log
 from network.training import train
 
@@ -35,7 +35,7 @@ def assert_same_state(run, other):
     assert all(torch.equal(a, b) for a, b in zip(tensors, others, strict=True))
 
 
-@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("arm", ALL_ARMS)
 def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(arm, small_model, small_training, small_data, tmp_path):
     model = replace(small_model, arm=arm)
     whole = train(model, small_training, data=small_data, run=tmp_path / "whole")
