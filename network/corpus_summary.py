@@ -124,6 +124,6 @@ def _byte_frequencies(tokens: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
     else:
         taken = np.concatenate([tokens[k : k + size] for k in np.linspace(0, len(tokens) - size, pieces, dtype=int)])
     if tokenizer.name != "bytes":
-        taken = np.frombuffer(tokenizer.decode(taken[: SAMPLED // 4]).encode(), dtype=np.uint8)
+        taken = np.frombuffer(tokenizer.decode(taken[: SAMPLED // 4].tolist()).encode(), dtype=np.uint8)
     counts = np.bincount(taken, minlength=256).astype(float)
     return counts / counts.sum()

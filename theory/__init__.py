@@ -32,6 +32,13 @@ from theory.chain.relaxation import relaxation_times, spectral_gap
 from theory.chain.sparse_response import rate_gradient
 from theory.clock.blocks import TokenBlocks, token_clock
 from theory.clock.settled import predicted_gap
+from theory.clock.stream_identity import (
+    BlockCounts,
+    StreamIdentity,
+    count_blocks,
+    identity_of_counts,
+    stream_identity,
+)
 from theory.errors import (
     FastSlowSystemError,
     GeneratorError,
@@ -56,6 +63,7 @@ from theory.systems import get_system, list_systems
 
 __all__ = [
     "AttentionChain",
+    "BlockCounts",
     "FastSlowJumps",
     "FastSlowSystem",
     "FastSlowSystemError",
@@ -67,12 +75,14 @@ __all__ = [
     "SimulationError",
     "StationaryDistributions",
     "Status",
+    "StreamIdentity",
     "TokenBlocks",
     "Trajectory",
     "Trust",
     "attention_chain",
     "certificate",
     "check_generator",
+    "count_blocks",
     "enclosure",
     "entropy_production",
     "expected_occupation_tv",
@@ -85,6 +95,7 @@ __all__ = [
     "group_inverse",
     "has_detailed_balance",
     "hitting_probabilities",
+    "identity_of_counts",
     "invariance_residual",
     "is_lumpable",
     "kemeny_constant",
@@ -118,6 +129,7 @@ __all__ = [
     "spectral_gap",
     "stationary_distribution",
     "stationary_distributions",
+    "stream_identity",
     "token_clock",
     "token_frequency_covariance",
     "total_variation",
