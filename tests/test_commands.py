@@ -60,6 +60,7 @@ LAYERS = shlex.quote(str(ROOT / "tests" / "test_layers.py"))
 
 RULES = {
     "python -m verify.manifold_gap": Rule("--periods 64,128,256"),
+    "python -m verify.manifold_gap --network": Rule("--help"),  # tests/verify/test_trained_identity.py measures one
     "python -m verify.manifold_gap --system all": Rule("--periods 64", exits=(3,), full_exits=(3,)),  # two never relax
     "python -m verify.manifold_gap --system sodium_channel --fit adamw": Rule(
         "--periods 64", exits=(3,), full_exits=(0, 3)

@@ -7,7 +7,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from verify.system_of_network import as_system
+
+__all__ = ["as_system"]
 
 
 def lazy_exports(package: str, home: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
@@ -22,3 +27,6 @@ def lazy_exports(package: str, home: Mapping[str, str]) -> tuple[Callable[[str],
         return getattr(importlib.import_module(home[name]), name)
 
     return get, lambda: sorted(home)
+
+
+__getattr__, __dir__ = lazy_exports(__name__, {"as_system": "verify.system_of_network"})

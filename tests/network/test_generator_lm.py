@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from network import FastSlowConfig, FastSlowLM, GeneratorLM
 from network.build import build_model
 from network.decoder import Decoder, decoder_of
-from network.generate import generate
 from network.leak_check import leak_check
 from network.pooling import block_mean
+from network.sampling import generate
 from network.training import train
 
 V, P, D = 11, 4, 3

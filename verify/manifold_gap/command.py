@@ -46,6 +46,11 @@ def parser() -> Parser:
         help=f"default %(default)s; built in: {', '.join(module_names('theory', 'systems'))}",
     )
     p.add_argument(
+        "--network",
+        metavar="RUN|train",
+        help="a trained network of arm generator instead of a system: its own φ_θ in three rooms; train makes one",
+    )
+    p.add_argument(
         "--periods",
         type=positive_integers,
         default=list(DEFAULT_PERIODS),
@@ -101,6 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     p = parser()
     arguments = p.parse_args(argv)
+    if arguments.network is not None:
+        return _network(arguments, p)
     names = module_names("theory", "systems")
     if arguments.system not in (*names, "all") and ".py:" not in arguments.system:
         if arguments.system.endswith(".py"):
@@ -110,6 +117,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.phi_theta and arguments.system == "all":
         p.error("argument --phi-theta: a φ_θ belongs to one system; name it with --system")
     return run(partial(_command, arguments, names, p.prog), p.prog)
+
+
+def _network(arguments: Any, p: Parser) -> int:
+    """The rooms of a trained network, which have their own periods, kernel and fits."""
+    from verify.trained_identity.command import network_command
+
+    for name in ("system", "periods", "step", "kernel", "observe", "fit", "samples", "phi_theta"):
+        if getattr(arguments, name) != p.get_default(name):
+            p.error(f"argument --network: a trained network takes no --{name.replace('_', '-')}; leave it away")
+
+    def command() -> int:
+        out, device = check_writable(arguments.out), check_device(arguments.device)
+        return network_command(arguments.network, out=out, device=device, seed=arguments.seed, as_json=arguments.json)
+
+    return run(command, p.prog)
 
 
 def _command(arguments: Any, names: list[str], prog: str) -> int:

@@ -1,0 +1,86 @@
+"""Softmax models at their optimum, against closed forms, autograd and another optimiser."""
+
+import pytest
+import torch
+
+from verify.trained_identity.softmax_newton import (
+    _Kernel,
+    fit_kernel,
+    fit_regression,
+    kernel_at,
+    log_linear,
+    whitening,
+)
+
+
+def problem(points=60, features=3, states=4, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    psi = torch.cat(
+        [torch.randn(points, features, generator=rng, dtype=torch.float64), torch.ones(points, 1).double()], 1
+    )
+    theta = torch.randn(features + 1, states, generator=rng, dtype=torch.float64)
+    return psi, theta, rng
+
+
+@pytest.mark.numerical
+def test_a_law_without_noise_is_found_to_rounding():
+    psi, theta, _ = problem()
+    x = (psi @ theta).softmax(-1)
+    psi = psi @ whitening(psi)
+    found = fit_regression(psi, x, tolerance=1e-13)
+    torch.testing.assert_close((psi @ found.unknowns).softmax(-1), x, rtol=0, atol=1e-9)
+    torch.testing.assert_close((psi @ log_linear(psi, x)).softmax(-1), x, rtol=0, atol=1e-12)
+
+
+@pytest.mark.numerical
+def test_with_noise_the_gradient_vanishes_and_the_means_are_kept():
+    psi, theta, rng = problem(400)
+    x = torch.nn.functional.one_hot(torch.multinomial((psi @ theta).softmax(-1), 1, generator=rng)[:, 0], 4).double()
+    psi = psi @ whitening(psi)
+    found = fit_regression(psi, x, tolerance=1e-10)
+    q = (psi @ found.unknowns).softmax(-1)
+    assert found.gradient <= 1e-10 and float((psi.T @ (q - x)).abs().max()) / len(psi) < 1e-9
+    free = torch.zeros_like(theta, requires_grad=True)
+    other = torch.optim.LBFGS([free], max_iter=300, tolerance_grad=1e-12, line_search_fn="strong_wolfe")
+
+    def closure():
+        other.zero_grad()
+        loss = -(x * (psi @ free).log_softmax(-1)).sum(-1).mean()
+        loss.backward()
+        return loss
+
+    other.step(closure)
+    torch.testing.assert_close(q, (psi @ free.detach()).softmax(-1), rtol=0, atol=1e-6)
+
+
+@pytest.mark.numerical
+def test_a_kernel_solves_its_moment_conditions():
+    psi, _, rng = problem(50)
+    counts = torch.randint(0, 9, (50, 4, 4), generator=rng).double()
+    found = fit_kernel(psi, counts, tolerance=1e-10)
+    K = kernel_at(found.unknowns, psi)
+    torch.testing.assert_close(K.sum(-2), torch.ones(50, 4).double(), rtol=0, atol=1e-14)
+    before, after = counts.sum(2), counts.sum(1)
+    moved = (K @ before[..., None])[..., 0]
+    assert float((psi.T @ (moved - after)).abs().max()) / counts.sum() < 1e-9  # Σ ψ ⊗ δ = 0
+    by_symbol = (K * before[:, None, :]).sum(0) - counts.sum(0).T
+    assert float(by_symbol.abs().max()) / counts.sum() < 1e-9  # each transition as often as it was seen
+
+
+@pytest.mark.numerical
+def test_the_hessian_of_the_kernel_is_autograds():
+    psi, _, rng = problem(12, 2, 3)
+    model, target = _Kernel(psi, 3), torch.rand(12, 3, 3, generator=rng, dtype=torch.float64)
+    theta = torch.randn(6, 3, generator=rng, dtype=torch.float64)
+    exact = torch.autograd.functional.hessian(lambda t: -(target * model.logits(t).log_softmax(-1)).sum(), theta)
+    q = model.logits(theta).softmax(-1)
+    mass = target.sum(-1, keepdim=True) * q
+    torch.testing.assert_close(model.hessian(mass, q), exact, rtol=1e-12, atol=1e-13)
+
+
+def test_whitened_features_have_unit_moments():
+    psi, _, _ = problem(200, 5)
+    psi = torch.cat([psi, psi[:, :1] + psi[:, 1:2]], 1)  # one that adds nothing
+    Q = psi @ whitening(psi)
+    assert Q.shape[1] == 6
+    torch.testing.assert_close(Q.T @ Q / 200, torch.eye(6).double(), rtol=0, atol=1e-9)

@@ -1,0 +1,153 @@
+"""The rooms of a tiny generator network: what they find, and what they refuse."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+import verify
+from network import FastSlowConfig, FastSlowLM
+from network.corpus import open_corpus
+from network.data import load_data
+from network.run_folder import describe_run
+from network.training import train
+from theory import certificate, simulate, slow_manifold, solve_sum_zero, stationary_distribution
+from verify.statistics.verdict import Verdict
+from verify.trained_identity.room_exact import exact_room, token_classes
+from verify.trained_identity.room_own_world import judge, own_world_room
+from verify.trained_identity.run import DEFAULT_MODEL, DEFAULT_TRAINING, trained_run
+from verify.trained_identity.text_states import resampled, stretches, text_states
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("texts")
+    rng = torch.Generator().manual_seed(0)
+    words = ["the", "slow", "variable", "drives", "fast", "states", "and", "what", "holds", "follows", "a", "generator"]
+    for number in range(6):
+        drawn = torch.multinomial(torch.rand(len(words), generator=rng), 3000, replacement=True, generator=rng)
+        (folder / f"{number}.txt").write_text(" ".join(words[k] for k in drawn.tolist()))
+    corpus = open_corpus(folder)
+    data = load_data(corpus, letters=True, cache=tmp_path_factory.mktemp("cache"))
+    model = replace(DEFAULT_MODEL, block_size=64, n_embd=16)
+    training = replace(DEFAULT_TRAINING, tokens=40 * 4 * 64, batch_size=4, eval_tokens=512)
+    found = train(model, training, data=data).model
+    return trained_run("tiny", found, corpus, data, describe_run(model, training, data))
+
+
+@pytest.fixture(scope="module")
+def states(run):
+    training = text_states(run.model, run.training, run.training_ends, most=60_000)
+    return training, text_states(run.model, run.validation, run.validation_ends, most=20_000).sample(60, seed=0)
+
+
+@pytest.mark.numerical
+def test_the_exact_room_holds_and_its_mutants_do_not(run, states):
+    room = exact_room(run.training, states[0], run.data.tokenizer, 27)
+    assert str(room.verdict) == "HOLDS" and room.constant_ratio == 1.0
+    assert max(row["residual"] for row in room.rows) <= 1e-13
+    assert min(row["swapped_residual"] for row in room.rows) > 1e-8
+    assert {row["period"] for row in room.rows} == {4, 8, 16, 32, 64, 128, 256, 512}
+    classes = token_classes(run.data.tokenizer, 27)
+    assert classes[0] != classes[1] and classes[1] == classes[5] and classes[2] == classes[26]
+
+
+@pytest.mark.numerical
+def test_the_own_world_obeys_theory_and_a_wrong_theory_is_violated(run, states):
+    training, held_out = states
+    room = own_world_room(run.model, run.training, training, held_out, adamw=False)
+    assert room.facts["certified"] and max(row["pooling_residual"] for row in room.rows) < 1e-6
+    assert str(room.verdict) in ("HOLDS", "INCONCLUSIVE")  # a tiny φ_θ need not reach the floor that HOLDS asks for
+    other = held_out.take((torch.arange(len(held_out)) + 1) % len(held_out))
+    wrong = own_world_room(run.model, run.training, training, held_out, adamw=False, theory_at=other)
+    assert wrong.verdict is Verdict.VIOLATED and "block means miss" in wrong.reason
+
+
+def test_the_judgement():
+    rows = [
+        {"period": 2**k, "gap_tv": 0.1 / 2**k, "predicted_tv": 0.1 / 2**k, "residual": 0.0, "pooling_residual": 1e-12}
+        for k in range(1, 11)
+    ]
+    holds = judge(rows, 1.0, (0.999, 1.001), 1e-6, True)
+    assert holds[0] is Verdict.HOLDS and holds[2] == 1.0
+    assert judge(rows, 1.0, (0.999, 1.001), 1e-6, False)[0] is Verdict.VIOLATED
+    assert judge(rows, 1.0, (0.999, 1.001), 1e-4, True)[0] is Verdict.INCONCLUSIVE
+    assert judge(rows[:5], 1.0, (0.999, 1.001), 1e-6, True)[0] is Verdict.INCONCLUSIVE
+    assert judge(rows, 1.03, (1.02, 1.04), 1e-6, True)[0] is Verdict.VIOLATED
+    unlearned = [row | {"residual": 0.5 * row["gap_tv"], "gap_tv": 1.2 * row["gap_tv"]} for row in rows]
+    assert judge(unlearned, 1.0, (0.999, 1.001), 1e-6, True)[0] is Verdict.INCONCLUSIVE
+    assert judge([row | {"pooling_residual": 1e-3} for row in rows], 1.0, (1, 1), 1e-6, True)[0] is Verdict.VIOLATED
+
+
+@pytest.mark.numerical
+def test_the_parts_of_the_text_gap_are_exact_block_by_block(run, states):
+    """m⁺ − p = A^# K b / P − A^# δ for every single block, whatever the kernel."""
+    some, P = states[0].sample(40, seed=1), 8
+    some = some.take(some.start + P < len(run.training))
+    A = run.model.generator(some.y)
+    p, eye = stationary_distribution(A), torch.eye(27, dtype=torch.float64)
+    blocks = eye[run.training[some.start[:, None] + torch.arange(P + 1)]]
+    after, before, ends = blocks[:, 1:].mean(1), blocks[:, :-1].mean(1), blocks[:, -1] - blocks[:, 0]
+    K = A + eye
+    v = (K @ ends[..., None])[..., 0] / P - (after - (K @ before[..., None])[..., 0])
+    torch.testing.assert_close(after - p, solve_sum_zero(A, v - p * v.sum(-1, keepdim=True), p), rtol=0, atol=1e-11)
+
+
+def test_every_tool_of_theory_takes_the_network(run):
+    system = verify.as_system(run.model)
+    y = system.uniform(3, seed=0)
+    A = system.A(y)
+    x0 = torch.full((3, 27), 1 / 27, dtype=torch.float64)
+    flow = simulate(system, x0, y, torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64), 0.05)
+    assert bool(torch.isfinite(flow.x).all())
+    assert bool(torch.isfinite(slow_manifold(system, 1)(y, 0.01)).all())
+    gap = 0.5 * (run.model.phi_theta(y) - stationary_distribution(A)).abs().sum(-1)
+    assert bool((gap <= certificate(A, run.model.phi_theta(y))).all())
+    with pytest.raises(ValueError, match="got a network of arm 'dense': train one with --arm generator"):
+        verify.as_system(FastSlowLM(FastSlowConfig(arm="dense")))
+
+
+def test_stretches_stay_within_documents():
+    places = torch.tensor([0, 4095, 4096, 9999, 10_000, 10_010, 30_000])
+    assert stretches([10_000, 10_020, 31_000], places).tolist() == [0, 0, 0, 1, 2, 2, 7]
+    weights = resampled(torch.tensor([0, 0, 1, 2]), 50, seed=0)
+    assert weights.shape == (50, 4) and bool((weights[:, 0] == weights[:, 1]).all())
+    assert bool((weights[:, 1:].sum(-1) == 3).all())
+
+
+def test_the_command_refuses_what_it_cannot_measure(tmp_path, capsys, monkeypatch):
+    from network import train as train_command
+    from verify.manifold_gap.command import main
+
+    monkeypatch.setenv("FASTSLOW_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "texts").mkdir()
+    for number in range(3):
+        (tmp_path / "texts" / f"{number}.txt").write_text("what the slow one holds " * (60 + number))
+    options = ["--tokens", "64", "--block-size", "16", "--n-layer", "1", "--n-embd", "8", "--n-head", "2", "--quiet"]
+    dense = ["--corpus", str(tmp_path / "texts"), "--arm", "dense", "--out", str(tmp_path / "dense")]
+    assert train_command.main([*dense, *options]) == 0
+    assert main(["--network", str(tmp_path / "dense"), "--out", str(tmp_path)]) == 2
+    assert "--arm generator" in capsys.readouterr().err
+    assert main(["--network", str(tmp_path / "nothing"), "--out", str(tmp_path)]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main(["--network", "train", "--periods", "4,8"])
+    assert "takes no --periods" in capsys.readouterr().err
+
+
+def test_plain_data_is_strict_json(run, states):
+    from verify.trained_identity.figure import network_figure
+    from verify.trained_identity.measurement import NetworkIdentity, losses
+    from verify.trained_identity.table import network_table
+
+    exact = exact_room(run.training, states[0], run.data.tokenizer, 27)
+    head = {"run": "tiny", "period": 4, "n_states": 27, "n_slow": 2, "seed": 0, "vocabulary": "letters"}
+    found = NetworkIdentity(head | {"training_tokens": 1} | losses(run), [exact], {})
+    assert found.exit_code == 0 and "verdict: HOLDS" in network_table(found)
+    data = json.loads(found.to_json())
+    assert data["rooms"][0]["name"] == "exact" and data["rooms"][0]["rows"][0].keys() >= {
+        "period",
+        "gap_tv",
+        "residual",
+    }
+    assert len(network_figure(data).axes) == 1
