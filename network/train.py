@@ -47,6 +47,7 @@ _MEANING = {
     "block_size": "tokens of a sequence, T",
     "n_layer": "fast blocks",
     "n_slow_layer": "slow blocks; dense and local build none",
+    "n_slow": "slow variables of arm generator",
     "n_embd": "width of both paths, an even multiple of the heads",
     "n_head": "attention heads of both paths",
     "period": "tokens per slow update, P: ε = 1/P",
