@@ -27,7 +27,7 @@ FLOORS = {
     ],
     "verify": [
         {"command_line", "statistics"},
-        {"plotting", "cells", "corpus", "observe", "fits", "system_of_network"},
+        {"plotting", "cells", "corpus", "observe", "fits"},
         {"trained_identity"},
         {"claim", "manifold_gap", "trained", "notebooks"},
         {"generator_defect", "ablation", "compare", "reduction"},

@@ -42,7 +42,7 @@ def test_documents_join_in_one_space(tmp_path):
 
 
 def test_a_run_on_letters_is_trained_resumed_and_generates(corpus_folder, tmp_path, monkeypatch, capsys):
-    from network import generate, train
+    from network import generate_command, train
     from network.run_folder import read_run
 
     monkeypatch.setenv("FASTSLOW_CACHE", str(tmp_path / "cache"))
@@ -52,6 +52,6 @@ def test_a_run_on_letters_is_trained_resumed_and_generates(corpus_folder, tmp_pa
     assert read_run(tmp_path / "run")["data"]["letters"] is True
     assert train.main(["--resume", str(tmp_path / "run"), "--quiet"]) == 0
     capsys.readouterr()
-    assert generate.main([str(tmp_path / "run"), "--prompt", "The slow", "--tokens", "40", "--json"]) == 0
+    assert generate_command.main([str(tmp_path / "run"), "--prompt", "The slow", "--tokens", "40", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert len(found["tokens"]) == 40 and max(found["tokens"]) < 27  # a space does not end the text

@@ -22,7 +22,7 @@ from verify.trained_identity.text_states import TextStates, clusters, resampled
 PERIODS = (4, 8, 16, 32, 64, 128, 256, 512)
 LABELS = 16
 TOLERANCE = 1e-13
-REPLICATES = 100
+REPLICATES = 30
 MOST_COUNTS = 2**25  # of all stretches together, above which no bootstrap is made
 
 
@@ -41,7 +41,7 @@ def exact_room(tokens: Tensor, states: TextStates, tokenizer: Tokenizer, n_state
     for kind, labels in kinds.items():
         own, gaps = [], []
         for period in PERIODS:
-            by_stretch = _counts(tokens, states, labels, period, n_states)
+            by_stretch = _counts(tokens, states, labels, period, n_states, whole=bool(rows))
             whole = _sum(by_stretch, None)
             found = identity_of_counts(whole)
             own.append(_row(found, kind))
@@ -101,11 +101,13 @@ def _row(found: StreamIdentity, kind: str) -> Row:
     }
 
 
-def _counts(tokens: Tensor, states: TextStates, labels: Tensor, period: int, n: int) -> list[BlockCounts]:
-    """The counts of each stretch of text, or of the whole where they would fill the memory."""
+def _counts(
+    tokens: Tensor, states: TextStates, labels: Tensor, period: int, n: int, *, whole: bool
+) -> list[BlockCounts]:
+    """The counts of each stretch of text, or of the whole where one asks for it or they would fill the memory."""
     many = int(labels.max()) + 1
     names = states.stretch.unique()
-    if len(names) * many * n * n > MOST_COUNTS:
+    if whole or len(names) * many * n * n > MOST_COUNTS:
         return [count_blocks(tokens, labels, n_states=n, starts=states.start, period=period, n_labels=many)]
     found = []
     for name in names:
