@@ -277,7 +277,8 @@ def _add_field(group: Any, name: str, default: Any) -> None:
     flag = "--" + name.replace("_", "-")
     meaning = _MEANING[name]
     if isinstance(default, bool):
-        group.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=meaning)
+        action = argparse.BooleanOptionalAction  # --no-… takes back what a preset sets
+        group.add_argument(flag, action=action, default=argparse.SUPPRESS, help=meaning)
         return
     kind = int if default is None else type(default)
     choices = _CHOICES.get(name)

@@ -45,6 +45,8 @@ class Rule:
 SMALL = (
     "--corpus corpus.txt --block-size 16 --n-layer 2 --n-embd 8 --n-head 2 --batch-size 2 --tokens 256 --eval-tokens 64"
 )
+AGAIN = "--corpus corpus.txt --batch-size 2 --tokens 256 --eval-tokens 64"
+LARGE = f"{SMALL} --bpe 280 --no-compile --device cpu"
 CHEAP = "--claim slow_attention_cost"  # what runs is the machinery around it; the claims have their own tests
 DEFECT = (
     "--width 8 --layers 1 --block-size 16 --sequences 1 --length 16 --iterations 3 --seeds 0 --periods 2 --tokens 4096"
@@ -85,6 +87,19 @@ RULES = {
     "python -m verify.generator_defect": Rule("--length 12 --sequences 1 --iterations 3"),
     "python -m network.train": Rule(SMALL),
     "python -m network.train --resume": Rule(),
+    "python -m network.train --resume runs/first --tokens 1M": Rule("--tokens 512", full="--tokens 1100000"),
+    "python -m network.train --corpus my_texts": Rule(SMALL, full=SMALL),
+    "python -m network.train --init-from": Rule(AGAIN, full=AGAIN),
+    "python -m network.train --preset small": Rule(SMALL, full=SMALL),
+    "python -m network.train --preset 124M": Rule(LARGE, full=LARGE),
+    "python -m network.export": Rule(),
+    "python -m verify.compare": Rule("--eval-tokens 64"),
+    "python my_generation.py": Rule(),
+    "python my_loop.py": Rule(),
+    "python my_transformer.py": Rule(),
+    "python my_reading.py": Rule(),
+    "torchrun --nproc-per-node 8": Rule(LARGE, full=LARGE),
+    "python benchmarks/on_gpu.py": Rule("--help", full="--help"),
     "python -m network.leak_check": Rule("--length 12"),
     "python -m network.generate": Rule("--tokens 4"),
     "torchrun": Rule(SMALL),
@@ -278,6 +293,7 @@ def run_session(page: Path | None, block: list[str], folder: Path, *, full: bool
         for command in block:
             rule = rule_of(command)
             assert rule, f"{command!r} has no rule"
+            command = command.replace("--nproc-per-node 8", "--nproc-per-node 2")  # what two cores have room for
             ends = command.endswith("&")
             command = command.removesuffix("&").strip()
             if begins_with(command, "make") or (full and rule.full is None):

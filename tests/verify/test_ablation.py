@@ -191,7 +191,7 @@ def test_a_cell_that_fails_is_named_and_the_rest_goes_on(command, corpus, tmp_pa
         (["--periods", "4,4"], "periods must be different"),
         (["--periods", "32"], "period = 32 exceeds block_size = 16"),
         (["--margin", "0"], "argument --margin: '0' must be positive"),
-        (["--learning-rate", "nan"], "argument --learning-rate: 'nan' must be positive and finite"),
+        (["--learning-rate", "nan"], "learning_rate must be a number in [0, inf], got nan"),
         (["--device", "abacus"], "--device abacus: not a device"),
         (["--corpus", "/no/such/text"], "/no/such/text"),
         (["--out", "/dev/null/x"], "--out /dev/null/x: cannot write there"),
