@@ -25,6 +25,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -185,7 +186,7 @@ def _train(options: argparse.Namespace) -> int:
         raise ValueError(f"--init-from {options.init_from} brings its tokenizer along: leave --bpe and --letters away")
     named = options.resume or options.out
     run = named or _free(Path("runs", time.strftime(f"%Y%m%d-%H%M%S-{model.get('arm', FastSlowConfig.arm)}")))
-    with made(run):
+    with made(run) if first else nullcontext():  # one process of several writes
         chosen = {name: data[name] for name in ("exclude", "skip_undecodable") if name in data}
         tokens = load_data(open_corpus(data["corpus"], **chosen), **how)
         with asked_to_stop() as stop:
