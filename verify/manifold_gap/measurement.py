@@ -41,8 +41,8 @@ class ManifoldGap:
     slope, slope_interval, constant_ratio: over the usable rows; None where none is claimed. ratio_interval: range of
     measured over predicted gap in those rows, widened by the floor. floor_tv: gap of the same fit on exact pairs, plus
     the rounding of a block mean. step_limit: predicted gap over ε φ₁ as the step h is halved; continuous_residual: how
-    far its limit is from ε φ₁, as a vector. box_share: of the system's box that the test points span. phi_theta: the
-    φ_θ of the largest period.
+    far its limit is from ε φ₁, as a vector. box_share: of the system's box that the test points span. inputs: sizes,
+    box and files that were given (`verify.manifold_gap.inputs`). phi_theta: the φ_θ of the largest period.
 
     Examples:
         >>> import json
@@ -71,6 +71,7 @@ class ManifoldGap:
     notes: list[str]
     provenance: dict[str, Any]
     interrupted: bool = False
+    inputs: dict[str, Any] = field(default_factory=dict)
     phi_theta: Callable[..., Tensor] | None = field(default=None, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
@@ -126,6 +127,7 @@ def measure(
     from theory.arguments import check_integer, check_positive
     from verify.fits import Fit, get_fit
     from verify.manifold_gap.error_budget import budget
+    from verify.manifold_gap.inputs import inputs
     from verify.manifold_gap.judgement import Circumstances, judge, slope_and_ratios
     from verify.manifold_gap.step_limit import step_limit
     from verify.observe import get_observer
@@ -224,6 +226,7 @@ def measure(
         notes=notes,
         provenance=provenance(seed=seed, device=device, train_pairs=train_pairs, test_points=test_points),
         interrupted=interrupted,
+        inputs=inputs(system, samples, phi_theta),
         phi_theta=None if last_fit is None else last_fit.phi_theta,
     )
 
