@@ -5,7 +5,7 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 SETUP := pyproject.toml constraints.txt Makefile
 
-.PHONY: gap report test test-portable test-oldest coverage notebooks lint clean help
+.PHONY: gap report test test-portable test-oldest coverage notebooks docs lint clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make test-oldest  the numerical tests on the oldest packages that pyproject allows"
 	@echo "make coverage  set up once, then run the test suite and print which branches of theory and verify it leaves out"
 	@echo "make notebooks  set up once, then run the five notebooks and keep what they show"
+	@echo "make docs   set up once, then build the site of the documentation into out/docs"
 	@echo "make lint   ruff, formatter and type checker"
 	@echo "make clean  remove .venv and everything generated"
 
@@ -33,6 +34,11 @@ help:
 .venv/.dev-installed: .venv/.run-installed
 	@echo "Installing the test tools into .venv (once): pytest, hypothesis, beartype, ruff, pyright, jupyter, ..."
 	$(PIP) install --constraint constraints.txt --editable '.[dev,notebooks]'
+	@touch $@
+
+.venv/.docs-installed: .venv/.run-installed
+	@echo "Installing what builds the documentation into .venv (once): mkdocs-material, mkdocstrings, ..."
+	$(PIP) install --constraint constraints.txt --editable '.[docs]'
 	@touch $@
 
 gap: .venv/.run-installed
@@ -63,6 +69,9 @@ coverage: .venv/.dev-installed
 
 notebooks: .venv/.dev-installed
 	$(PY) notebooks/execute.py
+
+docs: .venv/.docs-installed
+	$(PY) docs/site.py
 
 lint: .venv/.dev-installed
 	$(PY) -m ruff check .

@@ -145,6 +145,12 @@ def occupation_variance(A: Any, x0: Any, t: Any) -> Tensor:
     Loan, *IEEE Trans. Automat. Control* 23, 1978, 395). From t × (spectral gap) = 10⁴ on the difference from the mean
     squared would be rounding, and the limit C_ii/t stands in its place, right to one part in 10³ there; the larger of
     the two where there are transient states, whose limit is 0.
+
+    Examples:
+        >>> import theory
+        >>> A = [[-1.0, 1.0], [1.0, -1.0]]
+        >>> theory.occupation_variance(A, [0.5, 0.5], 1e6) * 1e6  # C_ii, as t grows
+        tensor([0.2500, 0.2500], dtype=torch.float64)
     """
     A = as_real_tensor(A)
     t = _checked_time(A, t)

@@ -186,6 +186,11 @@ class NotRun(Outcome):
     """Nothing was measured, because the profile does not train what the claim needs; the reason names one that does.
 
     An outcome of a check of any tag, and no verdict on the claim.
+
+    Examples:
+        >>> from verify.claim import NotRun
+        >>> str(NotRun(quantity="loss", measured=None, reason="trained under the profile paper").verdict)
+        'NOT_RUN'
     """
 
     verdict: str = field(init=False, default=NOT_RUN)

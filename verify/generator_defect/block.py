@@ -105,6 +105,18 @@ def block_defect(
     attention: W[S, L, L], the weights of the sequences of `token`, mean over heads. seed: of the nulls. which: the
     fields that name the block. (The reference takes its token axis from other sequences than its channel axis, hence
     the separate sizes.)
+
+    Examples:
+        >>> import torch
+        >>> from verify.generator_defect import block_defect, jacobians
+        >>> A = torch.tensor([[-0.5, 0.25], [0.5, -0.25]], dtype=torch.float64)
+        >>> x = torch.tensor([[[0.5, 0.5], [0.25, 0.75]]], dtype=torch.float64)
+        >>> channel, token = jacobians(lambda x: x @ A.mT, x[0])
+        >>> hears = torch.zeros(1, 2, dtype=torch.bool)
+        >>> what = {"phi": None, "hears": hears, "block": 0, "coupled": False}
+        >>> found = block_defect(channel[None], token[None], lambda x: x @ A.mT, x, **what)
+        >>> round(found.channel.distance, 12)  # the update of a generator is one
+        0.0
     """
     eigenvalues = torch.linalg.eigvals(channel)
     rounding = channel.shape[-1] * torch.finfo(channel.dtype).eps * torch.linalg.matrix_norm(channel)

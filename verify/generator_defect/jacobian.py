@@ -33,7 +33,17 @@ if TYPE_CHECKING:
 
 
 def jacobians(update: Callable[[Tensor], Tensor], x: Float[Tensor, "T d"]) -> tuple[Tensor, Tensor]:
-    """J_tt[T, d, d] and C[T, T] of any update F(x)[T, d] at x[T, d]."""
+    """J_tt[T, d, d] and C[T, T] of any update F(x)[T, d] at x[T, d].
+
+    Examples:
+        >>> import torch
+        >>> from verify.generator_defect import jacobians
+        >>> W = torch.tensor([[1.0, 0.0], [0.25, 0.75]], dtype=torch.float64)
+        >>> channel, token = jacobians(lambda x: W @ x - x, torch.ones(2, 3, dtype=torch.float64))
+        >>> token  # W - I
+        tensor([[ 0.0000,  0.0000],
+                [ 0.2500, -0.2500]], dtype=torch.float64)
+    """
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     length, width = x.shape

@@ -20,7 +20,13 @@ NULL_SAMPLES = 200
 
 @dataclass(frozen=True)
 class GeneratorDefect:
-    """Every fast block, and the Gaussian nulls of the two axes at the same sizes."""
+    """Every fast block, and the Gaussian nulls of the two axes at the same sizes.
+
+    Examples:
+        >>> from verify.generator_defect import GeneratorDefect
+        >>> GeneratorDefect((), {}, {}, {}).to_json().splitlines()[0]
+        '{'
+    """
 
     blocks: tuple[BlockDefect, ...]
     channel_null: dict[str, Null]
@@ -46,6 +52,15 @@ def measure_defect(
     iterations: at most so many updates towards a fixed point (default 500). null_samples, seed: of the Gaussian null;
     the random bases take the same seed. The model is left as it is. Raises `ValueError` for tokens that the model
     refuses, and `RuntimeError` where its stream is not finite.
+
+    Examples:
+        >>> import torch
+        >>> from network import FastSlowConfig, FastSlowLM
+        >>> from verify.generator_defect import measure_defect
+        >>> model = FastSlowLM(FastSlowConfig(block_size=8, n_layer=2, n_embd=8, n_head=2, period=4))
+        >>> found = measure_defect(model, torch.zeros(1, 8, dtype=torch.int64), iterations=5, null_samples=5)
+        >>> len(found.blocks)
+        2
     """
     import torch
 
