@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -197,7 +198,8 @@ def main() -> int:
         return 1
     assemble()
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-f", str(SOURCE.parent / "mkdocs.yml")]
-    code = subprocess.run(command, check=False, cwd=SOURCE.parent).returncode
+    quiet = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}  # an announcement of the theme, not a warning of the build
+    code = subprocess.run(command, check=False, cwd=SOURCE.parent, env=quiet).returncode
     if code == 0:
         print(f"the documentation: {SITE / 'index.html'}")
     return 1 if code else 0
