@@ -21,6 +21,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from network.arguments import Fields, Flag, Integer, Number, Text
 from network.defaults import ADDED_MODEL, FIRST_MODEL, differing, filled
 
 ARMS = ("dense", "frozen", "coupled", "blind", "local")  # of a FastSlowLM: what the comparison of couplings is among
@@ -56,20 +57,20 @@ class FastSlowConfig:
         (0.0625, True)
     """
 
-    vocab_size: Any = 256
-    block_size: Any = 256
-    n_layer: Any = 4
-    n_slow_layer: Any = 1
-    n_embd: Any = 64
-    n_head: Any = 4
-    period: Any = 8
-    arm: Any = "coupled"
-    gate: Any = "scalar"
-    slow_attention: Any = "block_causal"
-    compute_frozen: Any = False
-    attention_window: Any = None
-    gate_start: Any = 0.0
-    n_slow: Any = 2
+    vocab_size: Integer = 256
+    block_size: Integer = 256
+    n_layer: Integer = 4
+    n_slow_layer: Integer = 1
+    n_embd: Integer = 64
+    n_head: Integer = 4
+    period: Integer = 8
+    arm: Text = "coupled"
+    gate: Text = "scalar"
+    slow_attention: Text = "block_causal"
+    compute_frozen: Flag = False
+    attention_window: Integer | None = None
+    gate_start: Number = 0.0
+    n_slow: Integer = 2
 
     def __post_init__(self) -> None:
         for field in _SIZES:
@@ -120,7 +121,7 @@ class FastSlowConfig:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Any) -> FastSlowConfig:
+    def from_dict(cls, values: Fields) -> FastSlowConfig:
         """The record back from `to_dict`, of this version or an older one (network.defaults says what it meant).
 
         Raises `ValueError` for a field that is unknown, and for one of the first version that is missing.

@@ -42,6 +42,9 @@ def check_fits(length: int, block_size: int) -> None:
 class GeneratorDecoder:
     """The state of a `GeneratorLM` after the tokens read so far: y, and the tokens of the block that is incomplete."""
 
+    model: GeneratorLM
+    length: int
+
     def __init__(self, model: GeneratorLM) -> None:
         self.model, self.length = model, 0
         self._incomplete = self._y = torch.empty(0)
@@ -69,6 +72,9 @@ class Decoder:
 
     Raises `ValueError` for slow_attention 'full_leaking': each new block there changes what earlier tokens have read.
     """
+
+    model: FastSlowLM
+    length: int
 
     def __init__(self, model: FastSlowLM) -> None:
         config = model.config

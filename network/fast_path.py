@@ -25,6 +25,9 @@ from network.window import band_mask, window_attention
 class KeyValueCache:
     """Keys and values of the positions read so far, [B, h, length, hd] each, in room for `capacity` positions."""
 
+    capacity: int
+    length: int
+
     def __init__(self, capacity: int) -> None:
         self.capacity, self.length = capacity, 0
         self._keys = self._values = torch.empty(0)
@@ -47,6 +50,12 @@ class Attention(nn.Module):
 
     window: how many positions a causal layer reads, its own counted (None: all before it).
     """
+
+    heads: int
+    causal: bool
+    window: int | None
+    qkv: nn.Linear
+    out: nn.Linear
 
     def __init__(
         self,
@@ -93,6 +102,9 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     """d -> 4d -> d with GELU."""
 
+    up: nn.Linear
+    down: nn.Linear
+
     def __init__(self, width: int, depth: int, generator: torch.Generator | None) -> None:
         super().__init__()
         self.up = linear(width, 4 * width, generator)
@@ -105,6 +117,9 @@ class MLP(nn.Module):
 
 class Block(nn.Module):
     """x + attention(norm x), then x + MLP(norm x). `depth` is the number of blocks that add to the same stream."""
+
+    attention: Attention
+    mlp: MLP
 
     def __init__(
         self,

@@ -11,14 +11,16 @@ A gate hides nothing: 0 · inf is NaN, so a slow path that overflows shows in th
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
+
+from network.arguments import Text
 
 
 class ScalarGate(nn.Module):
     """α c with one number α."""
+
+    alpha: nn.Parameter
 
     def __init__(self, width: int, start: float = 0.0) -> None:
         super().__init__()
@@ -32,6 +34,8 @@ class ScalarGate(nn.Module):
 class ChannelGate(nn.Module):
     """α ⊙ c with one α per channel."""
 
+    alpha: nn.Parameter
+
     def __init__(self, width: int, start: float = 0.0) -> None:
         super().__init__()
         self.alpha = nn.Parameter(torch.full((width,), float(start)))
@@ -43,6 +47,8 @@ class ChannelGate(nn.Module):
 
 class ProjectionGate(nn.Module):
     """W c with a d × d matrix W, `start` times the identity at first."""
+
+    weight: nn.Parameter
 
     def __init__(self, width: int, start: float = 0.0) -> None:
         super().__init__()
@@ -56,7 +62,7 @@ class ProjectionGate(nn.Module):
 _GATES = {"scalar": ScalarGate, "channel": ChannelGate, "projection": ProjectionGate}
 
 
-def build_gate(name: Any, width: int, start: float = 0.0) -> nn.Module:
+def build_gate(name: Text, width: int, start: float = 0.0) -> nn.Module:
     """The gate called `name` for signals of `width` channels; `ValueError` listing the names there are."""
     if name not in _GATES:
         raise ValueError(f"gate must be one of {', '.join(_GATES)}; got {name!r}")

@@ -27,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from network.arguments import Model, Tokens
 from network.config import FastSlowConfig
 from network.phi_theta import PhiTheta
 from network.pooling import block_mean, unpool
@@ -37,6 +38,14 @@ SHORTEST, LONGEST = 1.0, 8.0  # blocks over which the channels of y forget at th
 
 class SlowState(nn.Module):
     """The slow path: tokens[B, T] -> y at the token clock [B, T, d], 0 before the first complete block."""
+
+    period: int
+    tokens: nn.Parameter
+    inner: nn.Parameter
+    inner_bias: nn.Parameter
+    outer: nn.Parameter
+    outer_bias: nn.Parameter
+    rate_logit: nn.Parameter
 
     def __init__(self, config: FastSlowConfig, generator: torch.Generator | None) -> None:
         super().__init__()
@@ -110,13 +119,20 @@ class GeneratorLM(nn.Module):
     (torch.Size([27, 27]), True)
     """
 
+    slow: SlowState
+    base: nn.Parameter
+    into: nn.Parameter
+    out_of: nn.Parameter
+    modulation: nn.Parameter
+    shift: nn.Parameter
+    phi_theta: PhiTheta
     low: Tensor
     high: Tensor
 
     coupling = None  # nothing stands behind a gate here
     coupled = False
 
-    def __init__(self, config: Any, *, generator: torch.Generator | None = None) -> None:
+    def __init__(self, config: Model, *, generator: torch.Generator | None = None) -> None:
         if not isinstance(config, FastSlowConfig) or config.arm != "generator":
             arm = f"arm={config.arm!r}" if isinstance(config, FastSlowConfig) else type(config).__name__
             raise ValueError(f"GeneratorLM needs a FastSlowConfig with arm='generator', got {arm}")
@@ -138,7 +154,9 @@ class GeneratorLM(nn.Module):
         """Where the weights are."""
         return self.base.device
 
-    def forward(self, tokens: Any, *, closed: bool = False, targets: Tensor | None = None) -> Any:
+    def forward(
+        self, tokens: Tokens, *, closed: bool = False, targets: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Logits of the next token at each position [B, T, V]; with `targets`, (logits, φ_θ's cross-entropy).
 
         tokens[B, T]: integer ids below vocab_size, 1 <= T <= block_size; a sequence shorter than the period has y = 0
@@ -207,7 +225,7 @@ class GeneratorLM(nn.Module):
             "name": f"generator_lm_P{self.config.period}_d{self.config.n_slow}",
         }
 
-    def check_tokens(self, tokens: Any) -> None:
+    def check_tokens(self, tokens: Tokens) -> None:
         """Raise the errors of `forward` for tokens that it would refuse."""
         check_tokens(tokens, self.config, self.device)
 

@@ -43,9 +43,11 @@ class FastSlowHFConfig(PretrainedConfig):
     model_type = "fastslow"
 
     def __init__(self, fastslow: dict[str, Any] | None = None, **options: Any) -> None:
-        self.fastslow = dict(fastslow) if fastslow is not None else FastSlowConfig().to_dict()
-        self.vocab_size, self.hidden_size = self.fastslow["vocab_size"], self.fastslow["n_embd"]
-        self.num_hidden_layers, self.num_attention_heads = self.fastslow["n_layer"], self.fastslow["n_head"]
+        self.fastslow: dict[str, Any] = dict(fastslow) if fastslow is not None else FastSlowConfig().to_dict()
+        self.vocab_size: int = self.fastslow["vocab_size"]
+        self.hidden_size: int = self.fastslow["n_embd"]
+        self.num_hidden_layers: int = self.fastslow["n_layer"]
+        self.num_attention_heads: int = self.fastslow["n_head"]
         # The tie is inside FastSlowLM, which has one weight for both.
         super().__init__(**{"tie_word_embeddings": False, "use_cache": False, **options})
 
@@ -53,7 +55,9 @@ class FastSlowHFConfig(PretrainedConfig):
 class FastSlowForCausalLM(PreTrainedModel, GenerationMixin):
     """`FastSlowLM` with the calling convention of `transformers`."""
 
-    config_class = FastSlowHFConfig
+    model: FastSlowLM
+
+    config_class: type[FastSlowHFConfig] = FastSlowHFConfig
     base_model_prefix = "model"
     main_input_name = "input_ids"
 

@@ -12,12 +12,12 @@ models of one seed that differ in arm, period or gate start from the same fast p
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from network.arguments import Model, Tokens
 from network.config import FastSlowConfig
 from network.coupling_loss import next_block_loss
 from network.fast_path import Block, KeyValueCache
@@ -42,6 +42,11 @@ class Coupling(nn.Module):
     (torch.Size([2, 10, 16]), 0.0)
     """
 
+    period: int
+    arm: str
+    slow: SlowPath | None
+    phi_theta: PhiTheta
+    gate: nn.Module
     rotary: Tensor
 
     def __init__(self, config: FastSlowConfig, generator: torch.Generator | None = None) -> None:
@@ -125,9 +130,12 @@ class FastSlowLM(nn.Module):
         torch.Size([1, 32, 256])
     """
 
+    embedding: nn.Embedding
+    fast: nn.ModuleList
+    coupling: Coupling | None
     rotary: Tensor
 
-    def __init__(self, config: Any, *, generator: torch.Generator | None = None) -> None:
+    def __init__(self, config: Model, *, generator: torch.Generator | None = None) -> None:
         if not isinstance(config, FastSlowConfig):
             raise ValueError(f"config must be a FastSlowConfig, got {type(config).__name__}")
         if config.arm == "generator":
@@ -147,7 +155,7 @@ class FastSlowLM(nn.Module):
             self.coupling.gate.requires_grad_(False)
 
     def forward(
-        self, tokens: Any, *, closed: bool = False, targets: Tensor | None = None
+        self, tokens: Tokens, *, closed: bool = False, targets: Tensor | None = None
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Logits of the next token at each position, [B, T, V]; with targets also the loss of c, (logits, loss).
 
@@ -165,7 +173,7 @@ class FastSlowLM(nn.Module):
         coupling = self.coupling if self.coupled and not closed and tokens.shape[1] >= self.config.period else None
         return self.logits(tokens, rotary, None if coupling is None else lambda x: coupling(x, rotary))
 
-    def _with_coupling_loss(self, tokens: Any, targets: Tensor, closed: bool) -> tuple[Tensor, Tensor]:
+    def _with_coupling_loss(self, tokens: Tokens, targets: Tensor, closed: bool) -> tuple[Tensor, Tensor]:
         self.check_tokens(tokens)
         coupling, period, length = self.coupling, self.config.period, tokens.shape[1]
         if coupling is None or self.config.arm == "frozen" or closed or length < period:
@@ -211,6 +219,6 @@ class FastSlowLM(nn.Module):
         """Whether the slow path is computed: not in `dense`, nor in `frozen` unless compute_frozen asks for it."""
         return self.coupling is not None and (self.config.arm != "frozen" or self.config.compute_frozen)
 
-    def check_tokens(self, tokens: Any) -> None:
+    def check_tokens(self, tokens: Tokens) -> None:
         """Raise the errors of `forward` for tokens that it would refuse."""
         check_tokens(tokens, self.config, self.device)

@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from network.arguments import Device, Integer, Numbers, Text
+
 _ACTIVATIONS = {"tanh": torch.tanh, "gelu": F.gelu}
 _HEADS = ("simplex", "linear")
 
@@ -44,20 +46,27 @@ class PhiTheta(nn.Module):
         (torch.Size([3, 5]), True)
     """
 
+    n_slow: int
+    n_states: int
+    width: int
+    depth: int
+    activation: str
+    hidden: nn.ModuleList
+    out: nn.Linear
     center: Tensor
     scale: Tensor
 
     def __init__(
         self,
-        n_slow: Any,
-        n_states: Any,
-        width: Any = 256,
-        depth: Any = 1,
-        head: Any = "simplex",
+        n_slow: Integer,
+        n_states: Integer,
+        width: Integer = 256,
+        depth: Integer = 1,
+        head: Text = "simplex",
         *,
-        activation: Any = "tanh",
+        activation: Text = "tanh",
         generator: torch.Generator | None = None,
-        device: Any = None,
+        device: Device | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         for name, value in (("n_slow", n_slow), ("n_states", n_states), ("width", width), ("depth", depth)):
@@ -77,7 +86,7 @@ class PhiTheta(nn.Module):
         self.hidden = nn.ModuleList(_linear(a, b, generator, factory) for a, b in itertools.pairwise(sizes))
         self.out = _linear(width, n_states, generator, factory)
 
-    def standardise(self, center: Any, scale: Any) -> None:
+    def standardise(self, center: Numbers, scale: Numbers) -> None:
         """Set the input standardisation (y − center)/scale, numbers or [m]; `ValueError` unless finite, scale > 0."""
         like = {"dtype": self.center.dtype, "device": self.center.device}
         center, scale = torch.as_tensor(center, **like), torch.as_tensor(scale, **like)

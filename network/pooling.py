@@ -13,8 +13,10 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from network.arguments import Integer
 
-def block_mean(x: Tensor, period: Any) -> Tensor:
+
+def block_mean(x: Tensor, period: Integer) -> Tensor:
     """The mean over each complete block of P = `period` tokens: x[B, T, d] -> y[B, ⌊T/P⌋, d].
 
     Raises `ValueError` for a period that is not an integer in 1 … T.
@@ -31,7 +33,7 @@ def block_mean(x: Tensor, period: Any) -> Tensor:
     return complete.reshape(batch, blocks, period, width).sum(2) / period
 
 
-def unpool(c: Tensor, period: Any, length: Any) -> Tensor:
+def unpool(c: Tensor, period: Integer, length: Integer) -> Tensor:
     """Slow signals c[B, N, d] at the token clock: u[B, T, d] with u[:, t] = c[:, (t + 1)//P − 1], and 0 for t < P − 1.
 
     `length` is T, with N = ⌊T/P⌋; `ValueError` where they do not belong together.

@@ -23,6 +23,8 @@ from network.atomic import write_atomic
 class RunLog:
     """Writes the records of one run: to disk unless `run` is None, and to the terminal if `progress` is on."""
 
+    records: list[dict[str, Any]]
+
     def __init__(self, run: Path | None, *, steps: int, step: int, tokens_per_step: int, progress: bool) -> None:
         self.records = read_log(run, until=step) if run is not None else []
         self._tokens_per_step = tokens_per_step

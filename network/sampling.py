@@ -10,24 +10,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from network.arguments import Integer, Number, Tokens
 from network.decoder import decoder_of, window_start
 from network.generator_lm import GeneratorLM
 from network.model import FastSlowLM
 
-if TYPE_CHECKING:
-    Integer = int
-    Real = float
-else:  # our own messages come before those of the shape checks
-    Integer = Any
-    Real = Any
 
-
-def generate(model: FastSlowLM | GeneratorLM, tokens: Any, count: Integer = 256, **options: Any) -> Tensor:
+def generate(
+    model: FastSlowLM | GeneratorLM,
+    tokens: Tokens,
+    count: Integer = 256,
+    *,
+    temperature: Number = 1.0,
+    top_k: Integer | None = None,
+    top_p: Number | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
     """tokens[B, L] followed by `count` new ones: [B, L + count]. Options and errors are those of `stream`.
 
     >>> import torch, network
@@ -37,17 +39,18 @@ def generate(model: FastSlowLM | GeneratorLM, tokens: Any, count: Integer = 256,
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 0:
         raise ValueError(f"count must be an integer >= 0, got {count!r}: how many new tokens to add")
-    new = [token for token, _ in zip(stream(model, tokens, **options), range(count), strict=False)] if count else []
+    going_on = stream(model, tokens, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator)
+    new = [token for token, _ in zip(going_on, range(count), strict=False)] if count else []
     return torch.cat([tokens, torch.stack(new, 1)], 1) if new else tokens
 
 
 def stream(
     model: FastSlowLM | GeneratorLM,
-    tokens: Any,
+    tokens: Tokens,
     *,
-    temperature: Real = 1.0,
+    temperature: Number = 1.0,
     top_k: Integer | None = None,
-    top_p: Real | None = None,
+    top_p: Number | None = None,
     generator: torch.Generator | None = None,
 ) -> Iterator[Tensor]:
     """The tokens[B] that follow tokens[B, L], one position after the other, without end.
@@ -79,7 +82,9 @@ def stream(
         tokens = torch.cat([tokens, unread], 1)
 
 
-def _choose(logits: Tensor, temperature: Real, top_k: Integer | None, top_p: Real | None, generator: Any) -> Tensor:
+def _choose(
+    logits: Tensor, temperature: Number, top_k: Integer | None, top_p: Number | None, generator: torch.Generator | None
+) -> Tensor:
     if temperature == 0:
         return logits.argmax(-1)
     scaled = logits.double() / temperature

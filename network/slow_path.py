@@ -18,6 +18,8 @@ from network.fast_path import Block, KeyValueCache
 class SlowPath(nn.Module):
     """`depth` blocks of d = `width` channels over y[B, N, d]; `full` makes attention non-causal, hence leaking."""
 
+    blocks: nn.ModuleList
+
     def __init__(
         self, width: int, heads: int, depth: int, generator: torch.Generator | None, *, full: bool = False
     ) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
+from network.arguments import Tokens
 from network.config import FastSlowConfig
 
 
-def check_tokens(tokens: Any, config: FastSlowConfig, home: torch.device) -> None:
+def check_tokens(tokens: Tokens, config: FastSlowConfig, home: torch.device) -> None:
     """Raise `ValueError` unless tokens[B, T] are integer ids below vocab_size, 1 <= T <= block_size, on `home`."""
     if not isinstance(tokens, Tensor) or tokens.dtype not in (torch.int64, torch.int32):
         what = tokens.dtype if isinstance(tokens, Tensor) else type(tokens).__name__

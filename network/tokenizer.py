@@ -108,6 +108,8 @@ class LetterTokenizer:
 class BPETokenizer:
     """Byte-level BPE around a `tokenizers.Tokenizer`; token 0 is the separator."""
 
+    vocab_size: int
+
     name = "bpe"
     ends_documents = True
 

@@ -16,6 +16,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from network.arguments import Fields, Flag, Integer, Number, Text
 from network.defaults import ADDED_TRAINING, FIRST_TRAINING, differing, filled
 
 DTYPES = ("float32", "float64", "bfloat16")
@@ -40,25 +41,25 @@ class TrainConfig:
     Raises `ValueError` naming the field, its value and the remedy.
     """
 
-    tokens: Any = 500_000
-    batch_size: Any = 4
-    micro_batch: Any = None
-    learning_rate: Any = 6e-3
-    warmup: Any = 0.4
-    final: Any = 0.0
-    weight_decay: Any = 0.1
-    beta1: Any = 0.9
-    beta2: Any = 0.99
-    clip: Any = 1.0
-    seed: Any = 0
-    evaluations: Any = 4
-    eval_tokens: Any = 65_536
-    checkpoint_every: Any = 100
-    dtype: Any = "float32"
-    compile: Any = False
-    gate_rate: Any = 1.0
-    gate_warmup: Any = 0
-    coupling_loss: Any = 0.0
+    tokens: Integer = 500_000
+    batch_size: Integer = 4
+    micro_batch: Integer | None = None
+    learning_rate: Number = 6e-3
+    warmup: Number = 0.4
+    final: Number = 0.0
+    weight_decay: Number = 0.1
+    beta1: Number = 0.9
+    beta2: Number = 0.99
+    clip: Number = 1.0
+    seed: Integer = 0
+    evaluations: Integer = 4
+    eval_tokens: Integer = 65_536
+    checkpoint_every: Integer = 100
+    dtype: Text = "float32"
+    compile: Flag = False
+    gate_rate: Number = 1.0
+    gate_warmup: Integer = 0
+    coupling_loss: Number = 0.0
 
     def __post_init__(self) -> None:
         for field, least in (
@@ -125,7 +126,7 @@ class TrainConfig:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Any) -> TrainConfig:
+    def from_dict(cls, values: Fields) -> TrainConfig:
         """The record back from `to_dict`, of this version or an older one (network.defaults says what it meant).
 
         Raises `ValueError` for a field that is unknown, and for one of the first version that is missing.

@@ -15,6 +15,10 @@ from network.run_report import RunReport
 class TrainingDiverged(RuntimeError):
     """A loss or gradient is not finite: `step` (from 1), the `offsets` of its batch, and the last good `checkpoint`."""
 
+    step: int
+    offsets: list[int]
+    checkpoint: Path | None
+
     def __init__(self, message: str, step: int, offsets: list[int], checkpoint: Path | None) -> None:
         super().__init__(message)
         self.step, self.offsets, self.checkpoint = step, offsets, checkpoint
