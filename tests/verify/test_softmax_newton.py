@@ -41,7 +41,9 @@ def test_with_noise_the_gradient_vanishes_and_the_means_are_kept():
     q = (psi @ found.unknowns).softmax(-1)
     assert found.gradient <= 1e-10 and float((psi.T @ (q - x)).abs().max()) / len(psi) < 1e-9
     free = torch.zeros_like(theta, requires_grad=True)
-    other = torch.optim.LBFGS([free], max_iter=300, tolerance_grad=1e-12, line_search_fn="strong_wolfe")
+    other = torch.optim.LBFGS(
+        [free], max_iter=1000, tolerance_grad=1e-12, tolerance_change=1e-15, line_search_fn="strong_wolfe"
+    )
 
     def closure():
         other.zero_grad()
