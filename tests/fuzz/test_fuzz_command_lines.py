@@ -15,19 +15,19 @@ from hypothesis import strategies as st
 
 # module, and where the function is that does the work behind its parsed options
 COMMANDS = {
-    "verify.manifold_gap": "verify.manifold_gap.command._command",
+    "verify.manifold_gap.command": "verify.manifold_gap.command._command",
     "verify.__main__": "verify.__main__._command",
-    "verify.ablation": "verify.ablation.command._command",
+    "verify.ablation.command": "verify.ablation.command._command",
     "network.train": None,
     "network.generate_command": "network.generate_command._generate",
     "network.leak_check": "network.leak_check._check",
 }
 OPTIONS = {
-    "verify.manifold_gap": "--system --periods --step --kernel --observe --fit --samples --phi-theta --device --seed "
-    "--out --json",
+    "verify.manifold_gap.command": "--system --network --periods --step --kernel --observe --fit --samples --phi-theta "
+    "--device --seed --out --json",
     "verify.__main__": "--list --tag --claim --profile --seeds --mutants --folder --device --scheduler --jobs --fresh "
     "--out --json",
-    "verify.ablation": "--arms --seeds --tokens --out --json --device --period",
+    "verify.ablation.command": "--arms --seeds --tokens --out --json --device --period",
     "network.train": "--corpus --bpe --out --resume --device --quiet --json --arm --tokens --period --n-layer --n-embd "
     "--learning-rate --batch-size --seed --dtype --warmup --gate --slow-attention --compute-frozen",
     "network.generate_command": "--prompt --tokens --samples --temperature --top-k --top-p --seed --json --device",
@@ -74,6 +74,7 @@ def idle(monkeypatch):
     """The commands with their work taken out."""
     for work in filter(None, COMMANDS.values()):
         monkeypatch.setattr(work, lambda *arguments: 0)
+    monkeypatch.setattr("verify.trained_identity.command.network_command", lambda run, **options: 0)
     train = importlib.import_module("network.train")
 
     def checked(options):
