@@ -95,3 +95,10 @@ def test_the_euler_memory_refuses_a_step_that_is_no_transition_matrix():
     A = system.A(system.uniform(1, seed=0))
     with pytest.raises(ValueError, match=r"h × \(largest exit rate\) < 1.*take the exp kernel"):
         pooling_memory(A, theory.stationary_distribution(A), 1.0, euler=True)
+
+
+@pytest.mark.parametrize("euler", [False, True])
+def test_no_states_have_no_gaps(euler):
+    system, none = theory.get_system("two_state"), torch.zeros(0, 1, dtype=torch.float64)
+    assert theory.predicted_gap(system, none, none, period=4, step=0.05, euler=euler).shape == (0, 2)
+    assert settled_gap(system, none, period=4, step=0.05, euler=euler).leading.shape == (0, 2)

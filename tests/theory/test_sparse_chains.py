@@ -12,6 +12,7 @@ import theory
 from theory import NumericalError
 from theory.stationary.sparse.iteration import iterate
 from theory.stationary.sparse.planning import Plan
+from theory.stationary.sparse.stopped import StoppedChain
 
 
 def ladder(n, birth, death):
@@ -132,6 +133,17 @@ def test_a_digraph_without_separators_costs_what_its_plan_says_before_the_work()
     p = theory.stationary_distribution(digraph(20_000))
     assert time.process_time() - begin < 60
     assert np.isfinite(p).all() and p.min() > 0
+
+
+def test_a_share_of_jumps_below_the_range_of_float64_counts():
+    # 0 and 1 swap at 1e150; 0 leaves for 2 at 1e-200, a share of 1e-350, and 2 stops at 1e-300, 1 at 1e-100
+    rates = np.zeros((3, 3))
+    rates[1, 0] = rates[0, 1] = 1e150
+    rates[2, 0] = 1e-200
+    chain = StoppedChain(sp.csc_array(rates), np.array([0.0, 1e-100, 1e-300]))
+    visits, rewards = chain.visits(np.array([[1.0], [0], [0]])), chain.rewards(np.array([[0.0], [0], [1]]))
+    np.testing.assert_allclose(visits[:, 0], [1e100, 1e100, 1e200], rtol=1e-14)
+    np.testing.assert_allclose(rewards[:, 0], [1e200, 1e200, 1e300], rtol=1e-14)
 
 
 def test_what_does_not_fit_names_the_way_out(monkeypatch):

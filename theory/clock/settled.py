@@ -46,7 +46,8 @@ def pooling_memory(A: Tensor, p: Tensor, step: float, *, euler: bool = False) ->
     if euler:
         check_euler(A, step)
         return -inverse / step - projection
-    norm = float(2.0 * step * plain(A).diagonal(dim1=-2, dim2=-1).abs().max())
+    exit_rate = -plain(A).diagonal(dim1=-2, dim2=-1)
+    norm = 2.0 * step * float(exit_rate.max()) if exit_rate.numel() else 0.0
     doublings = 0
     while norm > _REACH:
         norm, doublings = 0.5 * norm, doublings + 1

@@ -75,7 +75,7 @@ def _by_elimination(rates: Any, exit_rate: np.ndarray) -> np.ndarray:
     jump_chain.data /= np.repeat(exit_rate, np.diff(rates.indptr))
     by_row = jump_chain.tocsr()
     plan = Plan(jump_chain, by_row)
-    if plan.is_slow:
+    if plan.is_slow and jump_chain.data.min() >= _UNDERFLOW:
         found = iterate(by_row)
         if found is not None:
             return _divided(Numbers.of(found[0]), exit_rate)
@@ -89,10 +89,11 @@ def _by_elimination(rates: Any, exit_rate: np.ndarray) -> np.ndarray:
     lost = (s * x < _UNDERFLOW) & ((ceiling >= _NEGLIGIBLE) | (s < _OPEN))
     if not lost.any():
         return _divided(Numbers.of(x), exit_rate)
-    factors = eliminate_extended(jump_chain, by_row, fronts, keep=False)
+    # The rates themselves: a share of 1e-350 is already 0 in the jump chain.
+    factors = eliminate_extended(rates, rates.tocsr(), fronts, keep=False)
     nothing = Numbers.of(np.zeros((len(x), 1)))
     mantissa, exponent = visits(factors, nothing, 1.0)
-    return _divided(Numbers(mantissa[:, 0], exponent[:, 0]), exit_rate)
+    return _normalised(mantissa[:, 0], exponent[:, 0])
 
 
 def _divided(x: Any, exit_rate: np.ndarray) -> np.ndarray:

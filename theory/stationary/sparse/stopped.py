@@ -27,7 +27,7 @@ from theory.stationary.sparse.extended_fronts import (
     rewards,
     visits,
 )
-from theory.stationary.sparse.multifrontal import Factors, factorise
+from theory.stationary.sparse.multifrontal import TINY, Factors, factorise
 from theory.stationary.sparse.planning import Plan
 
 SAFE = 1e-200  # a smaller result may have been made of what underflowed
@@ -44,11 +44,12 @@ class StoppedChain:
         self.exit_rate = np.asarray(rates.sum(axis=0)).ravel() + stop
         stops = np.flatnonzero(stop)
         chain = rates.tocoo()
-        scaled = np.concatenate([chain.data / self.exit_rate[chain.coords[1]], stop[stops] / self.exit_rate[stops]])
         row = np.concatenate([chain.coords[0], np.full(len(stops), n)]).astype(np.int32)
         column = np.concatenate([chain.coords[1], stops]).astype(np.int32)
-        self._columns = csc_array((scaled, (row, column)), shape=(n + 1, n + 1))
-        self._columns.sort_indices()
+        self._rates = csc_array((np.concatenate([chain.data, stop[stops]]), (row, column)), shape=(n + 1, n + 1))
+        self._rates.sort_indices()
+        self._columns = self._rates.copy()  # shares of the jumps: rates of 1e150 and 1e-150 meet on equal terms
+        self._columns.data /= np.repeat(np.append(self.exit_rate, 1.0), np.diff(self._rates.indptr))
         self._rows = self._columns.tocsr()
         self._rows.sort_indices()
         self.plan = Plan(self._columns, self._rows, last=n)
@@ -56,11 +57,13 @@ class StoppedChain:
     @cached_property
     def factors(self) -> Factors:
         """L, U and exit rates in float64."""
-        return factorise(self._columns, self._rows, self.plan.fronts(copies=2))
+        found = factorise(self._columns, self._rows, self.plan.fronts(copies=2))
+        return found._replace(lost=found.lost or bool((self._columns.data < TINY).any()))
 
     @cached_property
     def _extended(self) -> ExtendedFactors:
-        return eliminate_extended(self._columns, self._rows, self.plan.fronts(copies=2), keep=True)
+        # The rates themselves: a share of 1e-350 is already 0 in the jump chain.
+        return eliminate_extended(self._rates, self._rates.tocsr(), self.plan.fronts(copies=2), keep=True)
 
     def rewards(self, rate: np.ndarray, positive: np.ndarray | None = None) -> np.ndarray:
         """m[n, r] of the reward rates c[n, r] >= 0; inf where it passes the range of float64.
@@ -80,11 +83,9 @@ class StoppedChain:
                 found = self._plain(given / D, _rewards) if before else self._plain(given, _visits) / D
             if np.isfinite(found).all() and (positive is None or (found[positive] >= SAFE).all()):
                 return found
-        weights = Numbers.of(given)
-        padded = Numbers(*(np.pad(part, ((0, 1), (0, 0))) for part in (_over(weights, D) if before else weights)))
+        padded = Numbers.of(np.pad(given, ((0, 1), (0, 0))))
         answer = rewards(self._extended, padded) if before else visits(self._extended, padded, 0.0)
-        answer = Numbers(answer.mantissa[:-1], answer.exponent[:-1])
-        return (answer if before else _over(answer, D)).rounded()
+        return answer.rounded()[:-1]
 
     def _plain(self, given: np.ndarray, kernel: Any) -> np.ndarray:
         plan, s, U, L, _ = self.factors
@@ -117,11 +118,6 @@ def reaching(ways: Any, targets: list[int]) -> np.ndarray:
     seen = np.zeros(n + 1, bool)
     seen[breadth_first_order(graph, n, directed=True, return_predecessors=False)] = True
     return seen[:n]
-
-
-def _over(a: Numbers, D: np.ndarray) -> Numbers:
-    b = Numbers.of(D)
-    return Numbers(a.mantissa / b.mantissa, np.where(a.mantissa > 0, a.exponent - b.exponent, 0))
 
 
 @fused
