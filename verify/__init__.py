@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from verify.trained_identity.system import as_system
+    from verify.trained.identity.system import as_system
 
 __all__ = ["as_system"]
 
@@ -29,4 +29,4 @@ def lazy_exports(package: str, home: Mapping[str, str]) -> tuple[Callable[[str],
     return get, lambda: sorted(home)
 
 
-__getattr__, __dir__ = lazy_exports(__name__, {"as_system": "verify.trained_identity.system"})
+__getattr__, __dir__ = lazy_exports(__name__, {"as_system": "verify.trained.identity.system"})

@@ -74,7 +74,7 @@ def idle(monkeypatch):
     """The commands with their work taken out."""
     for work in filter(None, COMMANDS.values()):
         monkeypatch.setattr(work, lambda *arguments: 0)
-    monkeypatch.setattr("verify.trained_identity.command.network_command", lambda run, **options: 0)
+    monkeypatch.setattr("verify.trained.identity.command.network_command", lambda run, **options: 0)
     train = importlib.import_module("network.train")
 
     def checked(options):

@@ -11,13 +11,13 @@ import torch
 from matplotlib import image
 
 from verify.manifold_gap import measure
-from verify.notebooks import attention as notebook_attention
-from verify.notebooks import generator as notebook_generator
-from verify.notebooks import manifold as notebook_manifold
-from verify.notebooks import network as notebook_network
-from verify.notebooks.display import POINTS_PER_INCH, show
-from verify.notebooks.manifold import BESIDE
 from verify.plotting import LOWEST
+from verify.plotting import attention as notebook_attention
+from verify.plotting import generator as notebook_generator
+from verify.plotting import manifold as notebook_manifold
+from verify.plotting import network as notebook_network
+from verify.plotting.display import POINTS_PER_INCH, show
+from verify.plotting.manifold import BESIDE
 
 pytestmark = pytest.mark.numerical
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from verify.trained_identity.softmax_newton import (
+from verify.trained.identity.softmax_newton import (
     _Kernel,
     fit_kernel,
     fit_regression,

@@ -14,10 +14,10 @@ from network.run_folder import describe_run
 from network.training import train
 from theory import certificate, simulate, slow_manifold, solve_sum_zero, stationary_distribution
 from verify.statistics.verdict import Verdict
-from verify.trained_identity.room_exact import exact_room, token_classes
-from verify.trained_identity.room_own_world import judge, own_world_room
-from verify.trained_identity.run import DEFAULT_MODEL, DEFAULT_TRAINING, trained_run
-from verify.trained_identity.text_states import resampled, stretches, text_states
+from verify.trained.identity.room_exact import exact_room, token_classes
+from verify.trained.identity.room_own_world import judge, own_world_room
+from verify.trained.identity.run import DEFAULT_MODEL, DEFAULT_TRAINING, trained_run
+from verify.trained.identity.text_states import resampled, stretches, text_states
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +136,9 @@ def test_the_command_refuses_what_it_cannot_measure(tmp_path, capsys, monkeypatc
 
 
 def test_plain_data_is_strict_json(run, states):
-    from verify.trained_identity.figure import network_figure
-    from verify.trained_identity.measurement import NetworkIdentity, losses
-    from verify.trained_identity.table import network_table
+    from verify.trained.identity.figure import network_figure
+    from verify.trained.identity.measurement import NetworkIdentity, losses
+    from verify.trained.identity.table import network_table
 
     exact = exact_room(run.training, states[0], run.data.tokenizer, 27)
     head = {"run": "tiny", "period": 4, "n_states": 27, "n_slow": 2, "seed": 0, "vocabulary": "letters"}

@@ -121,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _network(arguments: Any, p: Parser) -> int:
     """The rooms of a trained network, which have their own periods, kernel and fits."""
-    from verify.trained_identity.command import network_command
+    from verify.trained.identity.command import network_command
 
     for name in ("system", "periods", "step", "kernel", "observe", "fit", "samples", "phi_theta"):
         if getattr(arguments, name) != p.get_default(name):

@@ -1,7 +1,8 @@
 """Every figure of the package, in one style: Okabe-Ito colours, a marker of its own for each series, paper-column
 sizes.
 
-Figures are made without pyplot and inside an rc context, so that a user's own style and backend stay as they were.
+Figures are made without pyplot and inside an rc context, so that a user's own style and backend stay as they were. The
+modules of this room draw what the notebooks show, one for each of their subjects.
 """
 
 from __future__ import annotations

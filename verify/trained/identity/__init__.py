@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 from verify import lazy_exports
 
 if TYPE_CHECKING:
-    from verify.trained_identity.measurement import NetworkIdentity, measure_network
-    from verify.trained_identity.run import open_run, train_default
+    from verify.trained.identity.measurement import NetworkIdentity, measure_network
+    from verify.trained.identity.run import open_run, train_default
 
 __all__ = ["NetworkIdentity", "measure_network", "open_run", "train_default"]
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "NetworkIdentity": "verify.trained_identity.measurement",
-        "measure_network": "verify.trained_identity.measurement",
-        "open_run": "verify.trained_identity.run",
-        "train_default": "verify.trained_identity.run",
+        "NetworkIdentity": "verify.trained.identity.measurement",
+        "measure_network": "verify.trained.identity.measurement",
+        "open_run": "verify.trained.identity.run",
+        "train_default": "verify.trained.identity.run",
     },
 )

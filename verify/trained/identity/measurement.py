@@ -11,12 +11,12 @@ import torch
 from verify.command_line import strict_json
 from verify.statistics.provenance import provenance
 from verify.statistics.verdict import ExactVerdict, Verdict
-from verify.trained_identity.room_exact import exact_room
-from verify.trained_identity.room_own_world import own_world_room
-from verify.trained_identity.room_text import text_room
-from verify.trained_identity.rooms import Room
-from verify.trained_identity.run import TrainedRun
-from verify.trained_identity.text_states import text_states
+from verify.trained.identity.room_exact import exact_room
+from verify.trained.identity.room_own_world import own_world_room
+from verify.trained.identity.room_text import text_room
+from verify.trained.identity.rooms import Room
+from verify.trained.identity.run import TrainedRun
+from verify.trained.identity.text_states import text_states
 
 ROOMS = ("exact", "own_world", "text")
 TEXT, HELD_OUT = 2_000_000, 300_000  # tokens of which the slow states are taken
@@ -50,7 +50,7 @@ class NetworkIdentity:
 def measure_network(
     run: TrainedRun, *, rooms: Sequence[str] = ROOMS, adamw: bool = True, progress: bool = False
 ) -> NetworkIdentity:
-    """Measure `run` in the rooms asked for; `verify.trained_identity.run.open_run` opens one.
+    """Measure `run` in the rooms asked for; `verify.trained.identity.run.open_run` opens one.
 
     adamw: also train φ_θ by AdamW in the own world, for its floor. Raises `ValueError` for a text too short.
     """

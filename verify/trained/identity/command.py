@@ -14,10 +14,10 @@ def network_command(network: str, *, out: Path, device: str, seed: int, as_json:
     Raises `ValueError` for a run of another arm, or without a checkpoint.
     """
     from verify.plotting import save_figure
-    from verify.trained_identity.figure import network_figure
-    from verify.trained_identity.measurement import measure_network
-    from verify.trained_identity.run import open_run, train_default
-    from verify.trained_identity.table import network_table
+    from verify.trained.identity.figure import network_figure
+    from verify.trained.identity.measurement import measure_network
+    from verify.trained.identity.run import open_run, train_default
+    from verify.trained.identity.table import network_table
 
     folder = Path(network)
     if network == "train":

@@ -16,8 +16,8 @@ from torch import Tensor
 from network.tokenizer import Tokenizer
 from theory import BlockCounts, StreamIdentity, count_blocks, identity_of_counts
 from verify.statistics.verdict import ExactVerdict
-from verify.trained_identity.rooms import Room, Row, slope_of
-from verify.trained_identity.text_states import TextStates, clusters, resampled
+from verify.trained.identity.rooms import Room, Row, slope_of
+from verify.trained.identity.text_states import TextStates, clusters, resampled
 
 PERIODS = (4, 8, 16, 32, 64, 128, 256, 512)
 LABELS = 16

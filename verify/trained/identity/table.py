@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from verify.trained_identity.measurement import NetworkIdentity
-from verify.trained_identity.rooms import Room
+from verify.trained.identity.measurement import NetworkIdentity
+from verify.trained.identity.rooms import Room
 
 TITLES = {
     "exact": "exact: m⁺ − p_st = A^# K b / P on real text, labels held for P tokens",

@@ -22,9 +22,9 @@ from torch.nn import functional as F
 from network import GeneratorLM, PhiTheta
 from theory import certificate, solve_sum_zero, stationary_distribution
 from verify.statistics.verdict import Verdict
-from verify.trained_identity.rooms import Room, Row, bootstrap_slope, slope_of, tv
-from verify.trained_identity.softmax_newton import fit_regression, log_linear, whitening
-from verify.trained_identity.text_states import TextStates, resampled
+from verify.trained.identity.rooms import Room, Row, bootstrap_slope, slope_of, tv
+from verify.trained.identity.softmax_newton import fit_regression, log_linear, whitening
+from verify.trained.identity.text_states import TextStates, resampled
 
 TRAINING_PAIRS, START_STATES = 3000, 20_000
 SAMPLED_CUTOFF = 3e-2  # for the law of x_0, which is sampled: finer directions would carry noise

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from verify.notebooks.manifold import SERIES
 from verify.plotting import OKABE_ITO, STYLE, new_figure
+from verify.plotting.manifold import SERIES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -24,9 +24,9 @@ from network import GeneratorLM
 from theory import from_rates, solve_sum_zero, stationary_distribution
 from verify.fits.features import draw_features
 from verify.statistics.verdict import GapVerdict
-from verify.trained_identity.rooms import Room, Row, bootstrap_slope, slope_of, tv
-from verify.trained_identity.softmax_newton import fit_kernel, fit_regression, kernel_at, whitening
-from verify.trained_identity.text_states import TextStates, resampled
+from verify.trained.identity.rooms import Room, Row, bootstrap_slope, slope_of, tv
+from verify.trained.identity.softmax_newton import fit_kernel, fit_regression, kernel_at, whitening
+from verify.trained.identity.text_states import TextStates, resampled
 
 PERIODS = (4, 8, 16, 32, 64, 128)
 BLOCKS, FEATURES, SPREAD = 3000, 12, 0.5
