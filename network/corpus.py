@@ -184,10 +184,18 @@ def _corpus(paths: tuple[str, ...], files: Sequence[tuple[str, Path]], options: 
     if bad and not options.get("skip_undecodable"):
         shown = "; ".join(str(one) for one in bad[:_SHOWN])
         more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+        if len(bad) == len(files):
+            remedy = "Convert them, or name another folder"
+        else:
+            pattern = f"*{bad[0].path.suffix}" if bad[0].path.suffix else bad[0].path.name
+            if any(_matches(one.name, pattern) for one in documents):  # texts would go along
+                pattern = bad[0].path.name
+            remedy = (
+                f"Convert them, exclude them by pattern (--exclude '{pattern}'), or leave out all that is no text "
+                "(--skip-undecodable)"
+            )
         raise CorpusError(
-            f"{len(bad)} of the {len(files)} files of the corpus are no UTF-8 text: {shown}{more}. Convert them, "
-            f"exclude them by pattern (--exclude '*{bad[0].path.suffix or bad[0].path.name}'), or leave out all that "
-            "is no text (--skip-undecodable)"
+            f"{len(bad)} of the {len(files)} files of the corpus are no UTF-8 text: {shown}{more}. {remedy}"
         )
     if not documents:
         what = "none of them text" if bad else "all of them empty"

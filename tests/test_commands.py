@@ -108,8 +108,10 @@ RULES = {
     "python my_network.py": Rule(),
     "python my_study.py": Rule(),
     "python docs/generate.py": Rule(),
+    "python benchmarks/chains.py": Rule("--rounds 1 --side 12 --gradient-side 12 --out chains.json"),
     "python benchmarks/flow.py": Rule("--help", long=True, **RACE),
     "python benchmarks/generator_defect.py": Rule(f"{DEFECT} --jobs 1", full=DEFECT),
+    "python benchmarks/interval_coverage.py": Rule("--paths 10 --samples 200 --results coverage.json"),
     "python benchmarks/jumps.py": Rule("--rounds 2 --jumps 20000 --seeds 10", long=True, **RACE),
     "python benchmarks/learning_rate.py": Rule(
         "--help", full="--rates 6e-3 --seeds 0", full_exits=(1,)
@@ -121,6 +123,7 @@ RULES = {
     "python benchmarks/training.py": Rule("--help", full="--seconds 200 --out training.json"),
     "python benchmarks/sparse.py": Rule("--rounds 1 --side 20 --skip-large", long=True, **RACE),
     "python benchmarks/stationary.py": Rule("--rounds 2", long=True, **RACE),
+    "python benchmarks/strips.py": Rule("--strips 1 --others 1 --out strips.json", long=True),
     "python benchmarks/step_time.py": Rule("--rounds 2 --inner 1 --layers 2", long=True, **RACE),
     "python -m pytest": Rule(f"-n 0 -q -p no:cacheprovider {LAYERS}", full=None),
     'python -m pytest -n 2 -m "not slow" --cov': Rule(f"--no-cov -n 0 -q -p no:cacheprovider {LAYERS}", full=None),
@@ -141,7 +144,7 @@ def canonical(command: str) -> str:
 
 def is_usage(command: str) -> bool:
     """Whether it shows a form rather than a command: a word such as FILE.py:FACTORY or DIR, or an ellipsis."""
-    return bool(re.search(r"(?<![\w-])[A-Z]{3,}\b|…", command))
+    return bool(re.search(r"(?<![\w-])[A-Z]{3,}\b(?!=)|…", command))
 
 
 def begins_with(command: str, key: str) -> bool:
@@ -209,7 +212,8 @@ def test_the_collection_sees_what_is_there():
 def test_the_options_of_a_form_exist(command):
     words = command.split()
     options = [word for word in words if word.startswith("--")]
-    told = subprocess.run([sys.executable, *words[1:3], "--help"], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    called = words[1:3] if words[1] == "-m" else words[1:2]
+    told = subprocess.run([sys.executable, *called, "--help"], capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert told.returncode == 0, told.stderr
     assert [option for option in options if option not in told.stdout] == []
 

@@ -56,7 +56,7 @@ MISTAKES = [
     (TRAIN, "--resume RUN --tokens 1", "name more"),
     (TRAIN, "--init-from nope", "pass the folder of a run"),
     (TRAIN, "--init-from RUN --corpus TEXTS/one.txt --n-embd 16", "take --n-embd 8"),
-    (TRAIN, "--init-from RUN --bpe 300", "leave --bpe away"),
+    (TRAIN, "--init-from RUN --bpe 300", "leave --bpe and --letters away"),
     (GENERATE, "", "required: RUN"),
     (GENERATE, "nope", "pass the folder of a run"),
     (GENERATE, "RUN --top-p 2", "1 leaves every token in"),

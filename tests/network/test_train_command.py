@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import fields
+from functools import partial
 
 import pytest
 import torch
@@ -103,8 +104,12 @@ def test_a_full_disk_is_code_3(command, corpus_folder, tmp_path, monkeypatch):
     assert code == 3 and "No space left" in err and "no checkpoint was saved before it" in err
 
 
-def test_ctrl_c_saves_and_the_run_goes_on_as_if_nothing_had_been(command, corpus_folder, tmp_path, monkeypatch):
+def test_ctrl_c_saves_and_the_run_goes_on_as_if_nothing_had_been(
+    command, corpus_folder, tmp_path, monkeypatch, request
+):
     true, calls = training_module.cross_entropy, []
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background start with it ignored
 
     def interrupt_at_third(*arguments):
         calls.append(1)
