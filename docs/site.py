@@ -30,6 +30,8 @@ PUBLIC = {
     "verify.generator_defect": None,
     "verify.ablation": None,
     "verify.reduction": None,
+    "verify.compare": None,
+    "verify.corpus": None,
     "verify.claim": None,
     "verify.cells": None,
     "verify.observe": ("Observation", "get_observer", "list_observers"),

@@ -49,6 +49,12 @@ class StreamIdentity:
     after[L, n] = m⁺; ends[L, n] = b; stationary[L, n] = p_st(A); boundary[L, n] = A^# K b / P. A symbol that a label
     never shows has probability 0 in all of them (its column of K is m⁺). without_column, several_classes: the labels
     set aside, since a symbol ends blocks and never goes on, or since there are several closed classes.
+
+    Examples:
+        >>> import theory, torch
+        >>> found = theory.stream_identity(torch.tensor([[0, 1, 0, 1, 0]]), torch.tensor([0]), n_states=2)
+        >>> found.stationary.tolist(), found.labels.tolist()
+        ([[0.5, 0.5]], [0])
     """
 
     period: int
@@ -85,6 +91,12 @@ class BlockCounts:
     """What the identity needs of blocks, additive over them (a bootstrap weights such counts); float64.
 
     transitions[L, i, j]: how often j → i; first, last[L, n]: how often each symbol is x_0, x_P; blocks[L]: how many.
+
+    Examples:
+        >>> import theory, torch
+        >>> counts = theory.count_blocks(torch.tensor([[0, 1, 0, 1, 0]]), torch.tensor([0]), n_states=2)
+        >>> counts.transitions.tolist(), counts.blocks.tolist()
+        ([[[0.0, 2.0], [2.0, 0.0]]], [1.0])
     """
 
     period: int
@@ -123,7 +135,14 @@ def count_blocks(
     period: Integer | None = None,
     n_labels: Integer | None = None,
 ) -> BlockCounts:
-    """The counts of blocks, for labels 0 … n_labels − 1 (None: as many as occur); arguments of `stream_identity`."""
+    """The counts of blocks, for labels 0 … n_labels − 1 (None: as many as occur); arguments of `stream_identity`.
+
+    Examples:
+        >>> import theory, torch
+        >>> counts = theory.count_blocks(torch.tensor([[0, 1, 1], [1, 0, 0]]), torch.tensor([0, 1]), n_states=2)
+        >>> counts.first.tolist(), counts.last.tolist()
+        ([[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]])
+    """
     n = check_integer(n_states, "n_states", least=1)
     stream, starts, period = _stream(tokens, starts, period)
     labels = _integers(labels, "labels").to(stream.device)
@@ -143,7 +162,14 @@ def count_blocks(
 
 
 def identity_of_counts(counts: BlockCounts) -> StreamIdentity:
-    """The identity of counted blocks; labels without a block are left out. Errors as `stream_identity`."""
+    """The identity of counted blocks; labels without a block are left out. Errors as `stream_identity`.
+
+    Examples:
+        >>> import theory, torch
+        >>> counts = theory.count_blocks(torch.tensor([[0, 1, 0, 1, 0]]), torch.tensor([0]), n_states=2)
+        >>> bool(theory.identity_of_counts(counts).residual.max() < 1e-15)
+        True
+    """
     present = counts.blocks > 0
     J, blocks = counts.transitions[present], counts.blocks[present]
     which, total = present.nonzero()[:, 0], (blocks * counts.period)[:, None]

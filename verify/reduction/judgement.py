@@ -17,7 +17,14 @@ _SLOPE = 0.15  # of the slope at the smallest ε, an eighth of ε*: what the nex
 
 @dataclass(frozen=True, kw_only=True)
 class Reduction:
-    """What was measured, and what it says."""
+    """What was measured, and what it says.
+
+    Examples:
+        >>> import theory
+        >>> from verify.reduction import measure
+        >>> sorted(measure(theory.get_system("two_state"), 0.005).as_dict())[:2]
+        ['grid', 'orders']
+    """
 
     trust: Trust
     verdict: Verdict
@@ -61,7 +68,14 @@ class Reduction:
 def measure(
     system: FastSlowSystem, tolerance: float = 0.01, *, eps: Sequence[float] | None = None, seed: int = 0
 ) -> Reduction:
-    """`theory.trust` of `system`, judged."""
+    """`theory.trust` of `system`, judged.
+
+    Examples:
+        >>> import theory
+        >>> from verify.reduction import measure
+        >>> measure(theory.get_system("two_state"), 0.005).trust.system
+        'two_state'
+    """
     found = trust(system, tolerance, eps=eps, seed=seed)
     verdict, reason = judge(found)
     return Reduction(
