@@ -44,6 +44,11 @@ class Row:
 
     difference, interval: of bits per byte to the first row, and `how`: `paired` over `pairs` seeds, `unpaired` (Welch),
     or `single` where there are too few runs for an interval; None in the first row.
+
+    Examples:
+        >>> from verify.compare import Row
+        >>> Row.__dataclass_fields__["loss"].type
+        'float'
     """
 
     name: str
@@ -65,6 +70,13 @@ def compare(runs: Sequence[str | Path], *, device: str = "cpu", limit: int = LIM
 
     Raises `ValueError` for fewer than two runs, a run named twice, texts that are not at hand any more and runs whose
     held-out texts are not the same; `RuntimeError` for a loss that is not finite.
+
+    Examples:
+        >>> from verify.compare import compare
+        >>> compare([])  # doctest: +IGNORE_EXCEPTION_DETAIL
+        Traceback (most recent call last):
+        ...
+        ValueError: no runs
     """
     if len(runs) < 2 or len({Path(run).resolve() for run in runs}) != len(runs):
         raise ValueError(f"compare takes two runs or more, each named once; got {', '.join(map(str, runs)) or 'none'}")

@@ -40,6 +40,11 @@ def parse(name: str) -> Regimes | SystemText | None:
     """The source called `name`; None for a name that is not of a made corpus.
 
     Raises `ValueError` for an option that there is not, or a value that it cannot have.
+
+    Examples:
+        >>> from verify.corpus import parse
+        >>> parse("regimes:s=0.5,f=1/64").f, parse("shakespeare")
+        (Fraction(1, 64), None)
     """
     kind, _, rest = name.partition(":")
     if kind not in ("regimes", "system") or (kind == "system" and not rest):
@@ -59,7 +64,16 @@ def parse(name: str) -> Regimes | SystemText | None:
 
 
 def made(source: Regimes | SystemText, folder: Path) -> Path:
-    """The text of `source` as the one file of `folder`, written now unless it is there."""
+    """The text of `source` as the one file of `folder`, written now unless it is there.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from verify.corpus import Regimes, made
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     print(made(Regimes(length=20_000), Path(folder)).stat().st_size)
+        20000
+    """
     from network.atomic import write_atomic
 
     path = folder / "tokens.txt"
@@ -73,6 +87,13 @@ def open_corpus(spec: str | Path | Sequence[str | Path], **options: Any) -> Corp
     """`network.corpus.open_corpus`, for the names of made corpora too: their text lies in the token cache.
 
     options: `exclude` and `skip_undecodable`, of text files and folders.
+
+    Examples:
+        >>> from verify.corpus import open_corpus
+        >>> open_corpus("regimes:s=")  # doctest: +IGNORE_EXCEPTION_DETAIL
+        Traceback (most recent call last):
+        ...
+        ValueError: corpus 'regimes:s=': s = '' must be a number
     """
     import hashlib
     from dataclasses import replace
@@ -92,7 +113,14 @@ def open_corpus(spec: str | Path | Sequence[str | Path], **options: Any) -> Corp
 
 
 def text_of(tokens: np.ndarray) -> bytes:
-    """Tokens 0 … 93 as printable characters."""
+    """Tokens 0 … 93 as printable characters.
+
+    Examples:
+        >>> import numpy as np
+        >>> from verify.corpus import text_of
+        >>> text_of(np.array([0, 1, 2]))
+        b'!"#'
+    """
     import numpy as np
 
     if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < LARGEST:
@@ -101,7 +129,14 @@ def text_of(tokens: np.ndarray) -> bytes:
 
 
 def tokens_of(text: np.ndarray) -> np.ndarray:
-    """The tokens back from the bytes of a text."""
+    """The tokens back from the bytes of a text.
+
+    Examples:
+        >>> import numpy as np
+        >>> from verify.corpus import tokens_of
+        >>> tokens_of(np.frombuffer(b'!"#', dtype=np.uint8)).tolist()
+        [0, 1, 2]
+    """
     import numpy as np
 
     return np.asarray(text, dtype=np.int64) - FIRST

@@ -31,6 +31,11 @@ class Regimes:
     seed: of the kernels and of the text. length: tokens of the text.
 
     Raises `ValueError` naming the field, its value and the remedy.
+
+    Examples:
+        >>> from verify.corpus import Regimes
+        >>> Regimes(s=0.5).n
+        16
     """
 
     s: Any = 0.7

@@ -23,6 +23,11 @@ class SystemText:
     """Tokens of the built-in system `system`: `blocks` blocks of `period` tokens a trajectory, token step `step`.
 
     seed: of starts and states. length: tokens of the text. Raises `ValueError` naming the field, value and remedy.
+
+    Examples:
+        >>> from verify.corpus import SystemText
+        >>> SystemText("driven_cycle").period
+        8
     """
 
     system: Any
