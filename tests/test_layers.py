@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 FORBIDDEN = {"theory": {"network", "verify"}, "network": {"theory", "verify"}, "verify": set()}
 FLOORS = {
     "theory": [
-        {"errors", "transforms", "compiled"},
+        {"errors", "transforms", "compiled", "kinds"},
         {"arguments", "generators"},
         {"symbolic", "fast_slow"},
         {"stationary", "systems", "captured"},

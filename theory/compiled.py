@@ -56,12 +56,12 @@ class _Notice(event.Listener):
 
 event.register("numba:compile", _Notice())
 
-fused = partial(compiled, fastmath={"contract"})
+fused: partial[Any] = partial(compiled, fastmath={"contract"})
 """As `compiled`, and a product followed by a sum may be one rounding."""
 
-summed = partial(compiled, fastmath={"contract", "reassoc"})
+summed: partial[Any] = partial(compiled, fastmath={"contract", "reassoc"})
 """As `fused`, and sums may be taken in another order: only for sums of non-negative terms."""
 
-kernel = partial(compiled, fastmath={"contract", "reassoc", "nsz", "arcp"})
+kernel: partial[Any] = partial(compiled, fastmath={"contract", "reassoc", "nsz", "arcp"})
 """For integrations: NaN and infinity must survive to be reported, so the two flags that assume them away are left
 out."""

@@ -25,6 +25,7 @@ from torch._C._functorch import is_functorch_wrapped_tensor  # pyright: ignore[r
 from theory.arguments import check_integer, to_tensor
 from theory.errors import FastSlowSystemError, GeneratorError
 from theory.generators.checks import check_generator
+from theory.kinds import Corner, Field, Integer, Phases, Size, Velocity
 
 ROUNDING = 1e-12  # of the width of the box: a y no further beyond it than this counts as inside
 
@@ -59,18 +60,18 @@ class FastSlowSystem:
         tensor([0.5000, 0.5000], dtype=torch.float64)
     """
 
-    generator: Any  # annotated loosely, so that __post_init__ can say what is wrong
-    slow: Any
-    n_states: Any
-    n_slow: Any
-    low: Any
-    high: Any
+    generator: Field
+    slow: Velocity
+    n_states: Size
+    n_slow: Size
+    low: Corner
+    high: Corner
     name: str = "user system"
     stationary: Callable[[Tensor], Tensor] | None = None
     spectral_gap: Callable[[Tensor], Tensor] | None = None
     reversible: bool | None = None
     remarks: str = ""
-    periodic: Any = ()
+    periodic: Phases = ()  # pyright: ignore[reportAssignmentType]
     _boxes: dict[tuple[torch.device, torch.dtype], tuple[Tensor, ...]] = dataclasses.field(
         default_factory=dict, init=False, repr=False
     )
@@ -207,7 +208,7 @@ class FastSlowSystem:
             raise
         return A.reshape(*y.shape[:-1], self.n_states, self.n_states)
 
-    def uniform(self, count: Any, *, seed: Any, device: torch.device | str = "cpu") -> Tensor:
+    def uniform(self, count: Integer, *, seed: Integer, device: torch.device | str = "cpu") -> Tensor:
         """`count` points y[count, m], uniform in the box, float64, from a generator of their own (no global seed)."""
         count, seed = check_integer(count, "count"), check_integer(seed, "seed")
         rng = torch.Generator("cpu").manual_seed(seed)

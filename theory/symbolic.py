@@ -31,9 +31,10 @@ from sympy.polys.matrices import DomainMatrix
 from theory.errors import GeneratorError, NotUniqueError
 from theory.generators.checks import recurrent_classes
 from theory.generators.exact import check_generator_symbolic, vanishes
+from theory.kinds import Expression, Expressions, Symbolic
 
 
-def stationary_distribution_symbolic(A: Any) -> Any:
+def stationary_distribution_symbolic(A: Symbolic) -> Any:
     """p_st [n, 1] of a sympy generator A[n, n], exactly, in lowest terms; transient states are exactly 0.
 
     Source: the matrix-tree theorem. Raises `GeneratorError` where A is not a generator, and `NotUniqueError` (listing
@@ -47,14 +48,14 @@ def stationary_distribution_symbolic(A: Any) -> Any:
     return A._new(A.rows, 1, [field.to_sympy(entry) for entry in entries])
 
 
-def group_inverse_symbolic(A: Any) -> Any:
+def group_inverse_symbolic(A: Symbolic) -> Any:
     """A^# [n, n] of a sympy generator A[n, n], exactly, over the common denominator d₁²; raises as p_st does."""
     N0, N1, d1, d2, scale = _resolvent(A)
     numerator = (N0 * d2 - N1 * d1).to_Matrix()
     return A._new(A.rows, A.rows, list(numerator * (scale / N0.domain.to_sympy(d1) ** 2)))
 
 
-def first_order_symbolic(A: Any, g: Any, x: Any, y: Any) -> Any:
+def first_order_symbolic(A: Symbolic, g: Expressions, x: Expressions, y: Expressions) -> Any:
     """φ₁(y) [n, 1] = A^# Dp_st[g(p_st, y)]: the slow manifold is p_st + ε φ₁ + O(ε²) (Fenichel 1979).
 
     A[n, n] in the symbols y = [y_1, …, y_m]; g = [g_1, …, g_m] in the symbols x = [x_1, …, x_n] and y.
@@ -66,7 +67,7 @@ def first_order_symbolic(A: Any, g: Any, x: Any, y: Any) -> Any:
     return group_inverse_symbolic(A) * Dp
 
 
-def mode_mean(kappa: Any, P: Any) -> Any:
+def mode_mean(kappa: Expression, P: Expression) -> Any:
     """(1/P) Σ_{t=1}^P κ^t for κ != 1, as SymPy sums it."""
     t = sympy.Dummy("t", integer=True)
     total: Any = sympy.summation(kappa**t, (t, 1, P))
@@ -76,7 +77,7 @@ def mode_mean(kappa: Any, P: Any) -> Any:
     return total / P
 
 
-def mode_limit(kappa: Any) -> Any:
+def mode_limit(kappa: Expression) -> Any:
     """lim_{P→∞} P · `mode_mean`(κ, P) where |κ| < 1, as SymPy takes it along κ = e^{−r}, r > 0."""
     r, P = sympy.Dummy("r", positive=True), sympy.Dummy("P", positive=True)
     k = sympy.Dummy("k", positive=True)
@@ -84,7 +85,7 @@ def mode_limit(kappa: Any) -> Any:
     return sympy.simplify(along.subs(r, -sympy.log(k))).subs(k, kappa)
 
 
-def block_mean_symbolic(K: Any, x_start: Any, P: Any) -> Any:
+def block_mean_symbolic(K: Symbolic, x_start: Symbolic, P: Expression) -> Any:
     """x̄ [n, 1] = p + (1/P)(K − K^{P+1})(I − K)^# (x_start − p), lifted from `mode_mean`; P an integer or a symbol.
 
     K[n, n] is column-stochastic (I + hA, say), p its stationary distribution, x_start[n, 1] sums to 1. With a symbol
@@ -113,7 +114,7 @@ def block_mean_symbolic(K: Any, x_start: Any, P: Any) -> Any:
     return sympy.MatAdd(constant, fading, evaluate=False)
 
 
-def block_mean_limit_symbolic(K: Any, x_start: Any) -> Any:
+def block_mean_limit_symbolic(K: Symbolic, x_start: Symbolic) -> Any:
     """lim_{P→∞} P (x̄ − p) [n, 1] = K (I − K)^# (x_start − p), lifted from `mode_limit`; K aperiodic; raises as x̄."""
     _, pseudo, d = _clock(K, x_start)
     k = sympy.Dummy("k", positive=True)
@@ -124,7 +125,7 @@ def block_mean_limit_symbolic(K: Any, x_start: Any) -> Any:
     return lifted
 
 
-def pooling_constant_symbolic(A: Any, g: Any, x: Any, y: Any, step: Any) -> Any:
+def pooling_constant_symbolic(A: Symbolic, g: Expressions, x: Expressions, y: Expressions, step: Expression) -> Any:
     """lim_{P→∞} P (x̄ − p_st) [n, 1] on the Euler clock, in the block after a settled one at y; arguments as for φ₁.
 
     That block holds y₊ = y + h g(p_st(y), y) and starts from p_st(y), h = step. `step=0` takes the limit h → 0, by

@@ -22,6 +22,8 @@ _PREDICATES = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "
 class Compiled:
     """Machine code and the addresses of its functions, alive as long as this object."""
 
+    address: dict[str, Any]
+
     def __init__(self, engine: Any, names: Sequence[str]) -> None:
         self._engine = engine
         self.address = {name: engine.get_function_address(name) for name in names}

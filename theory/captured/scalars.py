@@ -61,6 +61,7 @@ class Symbol:
     """The expression number `index` of a graph; a truth value it has not, so that no branch depends on it."""
 
     __slots__ = ("index",)
+    index: int
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -71,6 +72,8 @@ class Symbol:
 
 class Graph:
     """Expressions (operation, arguments…) in an order in which arguments come first."""
+
+    inputs: list[Symbol]
 
     def __init__(self, n_inputs: int, most: int) -> None:
         self.most = most

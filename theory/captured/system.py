@@ -32,6 +32,12 @@ class Captured:
     `address` holds A -> [n, n], g -> [m], dA -> [m, n, n] (∂A/∂y_k), dg -> [m, n + m].
     """
 
+    n: int
+    m: int
+    linear_in_x: bool
+    code: Compiled
+    address: dict[str, Any]
+
     def __init__(self, system: FastSlowSystem) -> None:
         from theory.captured.native import compile_graph
 

@@ -17,9 +17,8 @@ linear solve loses it. The committor of transition path theory is h of [source, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,14 +27,10 @@ from torch import Tensor
 
 from theory.errors import GeneratorError
 from theory.generators.checks import as_real_tensor, check_generator, comes_from
-
-if TYPE_CHECKING:
-    Targets = int | Sequence[int] | Sequence[Sequence[int]]
-else:
-    Targets = Any
+from theory.kinds import Chain, Targets
 
 
-def hitting_probabilities(A: Any, targets: Targets) -> Tensor:
+def hitting_probabilities(A: Chain, targets: Targets) -> Tensor:
     """h[..., k, n]: the probability, from each state, that target k is hit first, for A[..., n, n].
 
     targets: k states, or k sets of states, disjoint. Right to a few n η relative, also where h is 1e-300 (1e-200 and

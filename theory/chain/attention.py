@@ -14,7 +14,6 @@ With full attention p_st > 0 is informative itself, and the gap is that of A.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +23,7 @@ from theory.chain.relaxation import spectral_gap
 from theory.errors import GeneratorError
 from theory.generators.checks import as_real_tensor, batch_element, raise_first, require_square
 from theory.generators.doors import from_rates
+from theory.kinds import Dense
 from theory.stationary.distribution import stationary_distribution
 from theory.transforms import full_precision, plain
 
@@ -54,7 +54,7 @@ class AttentionChain:
 
 
 @full_precision
-def attention_chain(W: Any) -> AttentionChain:
+def attention_chain(W: Dense) -> AttentionChain:
     """The chain of attention weights W[..., T, T] as frameworks give them: rows sum to one within 1e-6, W >= 0.
 
     float32 or float64, any batch shape (heads, layers), causal maps and others in one batch; a map is causal where all

@@ -17,6 +17,7 @@ from torch import Tensor
 from theory.chain.absorption import hitting_probabilities, require_one_matrix
 from theory.errors import GeneratorError
 from theory.generators.checks import as_real_tensor, check_generator, comes_from, recurrent_classes
+from theory.kinds import Chain
 from theory.stationary.distribution import stationary_distribution
 
 _ENTRIES = 2**28  # of float64: 2 GB
@@ -41,7 +42,7 @@ class StationaryDistributions:
     absorption: Tensor
 
 
-def stationary_distributions(A: Any) -> StationaryDistributions:
+def stationary_distributions(A: Chain) -> StationaryDistributions:
     """One p per recurrent class of A[n, n], and the absorption probabilities from every state.
 
     Dense A (differentiable, float32 stays float32) or scipy.sparse (float64 Tensors, no derivatives); a batch is
@@ -64,10 +65,11 @@ def stationary_distributions(A: Any) -> StationaryDistributions:
             f"A has {len(classes)} recurrent classes; their distributions on {n} states would fill "
             f"{8e-9 * len(classes) * n:.3g} GB: theory.recurrent_classes(A) lists them, restrict A to those you need"
         )
-    columns = A.tocsc() if sparse else A
+    matrix: Any = A
+    columns = matrix.tocsc() if sparse else matrix
     rows = []
     for states in classes:
-        inside: Any = columns[:, states].tocsr()[states] if sparse else A[states][:, states]
+        inside: Any = columns[:, states].tocsr()[states] if sparse else matrix[states][:, states]
         p = torch.as_tensor(np.asarray(stationary_distribution(inside)) if sparse else stationary_distribution(inside))
         place = torch.tensor(states, device=p.device)
         rows.append(torch.zeros(n, dtype=p.dtype, device=p.device).index_put((place,), p))

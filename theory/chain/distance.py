@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from theory.arguments import check_broadcast
 from theory.generators.checks import as_real_tensor
+from theory.kinds import Dense
 
 
-def total_variation(p: Any, q: Any) -> Tensor:
+def total_variation(p: Dense, q: Dense) -> Tensor:
     """TV(p, q) = ½ ‖p − q‖₁ [...] of p[..., n] and q[..., n]; for probability vectors between 0 and 1.
 
     Raises `ValueError` where one holds no real vectors, or their shapes do not belong together.

@@ -23,9 +23,8 @@ Targets are halved recursively, so that all n² times together cost O(n³).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -35,16 +34,12 @@ from torch._C._functorch import is_functorch_wrapped_tensor  # pyright: ignore[r
 from theory.chain.absorption import checked_sets, first_passage_to
 from theory.errors import GeneratorError
 from theory.generators.checks import as_real_tensor, check_generator, comes_from, recurrent_classes
+from theory.kinds import Chain, States
 from theory.stationary.distribution import stationary_distribution
 from theory.transforms import is_followed, plain
 
-if TYPE_CHECKING:
-    State = int | Sequence[int]
-else:
-    State = Any
 
-
-def mean_first_passage_times(A: Any, targets: State | None = None) -> Tensor:
+def mean_first_passage_times(A: Chain, targets: States | None = None) -> Tensor:
     """m[..., i, j], the expected time from j to i, of a generator A[..., n, n]; in A's unit of time.
 
     With `targets`, a state or the states of a set: m[..., j], the expected time from j until the set is entered, 0 in
@@ -89,7 +84,7 @@ def _one_set(targets: Any, n: int) -> list[int]:
     return [state for members in checked_sets(targets, n, "targets") for state in members]
 
 
-def kemeny_constant(A: Any) -> Tensor:
+def kemeny_constant(A: Chain) -> Tensor:
     """K[...] = Σ_i p_i m_ij of a generator A[..., n, n], the same for every recurrent start j; without subtraction.
 
     For an irreducible chain K = −tr A^# = Σ_{λ≠0} 1/(−λ); transient states are no targets and add nothing, and K has

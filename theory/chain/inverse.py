@@ -13,8 +13,6 @@ m_ij (from A^# p = 0). The `certificate` widens, up to the trivial bound, rather
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -23,12 +21,13 @@ from theory.chain.first_passage import mean_first_passage_times
 from theory.errors import NumericalError
 from theory.generators.checks import as_real_tensor, batch_element, check_generator, comes_from
 from theory.generators.doors import from_rates
+from theory.kinds import Chain, Dense
 from theory.stationary.distribution import stationary_distribution
 from theory.transforms import full_precision, plain
 
 
 @full_precision
-def group_inverse(A: Any) -> Tensor:
+def group_inverse(A: Dense) -> Tensor:
     """A^#[..., n, n] = (A − c p1ᵀ)⁻¹ + p1ᵀ/c of a generator A[..., n, n]; differentiable to any order.
 
     Right to two thirds of the digits at least, relative to its largest entry, on metastable chains too. Raises
@@ -73,7 +72,7 @@ def _by_first_passage(A: Tensor, p: Tensor) -> Tensor:
 
 
 @full_precision
-def solve_sum_zero(A: Any, v: Any, p: Any = None) -> Tensor:
+def solve_sum_zero(A: Chain, v: Dense, p: Dense | None = None) -> Tensor:
     """A^# v [..., n] for v[..., n] of sum zero: the only sum-zero solution of A z = v. `p` is p_st(A), if it is at
     hand; A is not checked then.
 
@@ -107,7 +106,7 @@ def solve_sum_zero(A: Any, v: Any, p: Any = None) -> Tensor:
 
 
 @full_precision
-def sensitivity(A: Any, dA: Any) -> Tensor:
+def sensitivity(A: Chain, dA: Chain) -> Tensor:
     """Dp_st[dA] = −A^# dA p [..., n]: how p_st moves when A[..., n, n] moves along dA, whose columns sum to zero.
 
     As p_st depends on the rates of A alone, so does this on the off-diagonal entries of dA: its diagonal is checked,
@@ -145,7 +144,7 @@ def sensitivity(A: Any, dA: Any) -> Tensor:
 
 
 @full_precision
-def certificate(A: Any, q: Any) -> Tensor:
+def certificate(A: Chain, q: Dense) -> Tensor:
     """An upper bound [...] on TV(q, p_st) that needs no p_st, for A[..., n, n] and q[..., n] with 1ᵀq = 1 (they
     broadcast).
 

@@ -12,8 +12,7 @@ exactly, and is what is left when the states within each block mix fast (Simon a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -23,16 +22,12 @@ from theory.chain.absorption import checked_sets
 from theory.errors import GeneratorError, NotUniqueError
 from theory.generators.checks import as_real_tensor, batch_element, check_generator, comes_from
 from theory.generators.doors import from_rates
+from theory.kinds import Chain, Columns, Dense, Partition, Sparse
 from theory.stationary.distribution import stationary_distribution
 from theory.transforms import plain
 
-if TYPE_CHECKING:
-    Partition = Sequence[Sequence[int]] | Sequence[int] | np.ndarray
-else:
-    Partition = Any
 
-
-def is_lumpable(A: Any, partition: Partition, *, rtol: float | None = None) -> bool:
+def is_lumpable(A: Chain, partition: Partition, *, rtol: float | None = None) -> bool:
     """Whether A[..., n, n] is lumpable by the partition (every matrix of a batch), within `rtol` of the block's rates.
 
     partition: blocks of states, [[0, 1], [2]], or the block of each state, [0, 0, 1]. rtol defaults to 8 n η. Dense A
@@ -41,12 +36,16 @@ def is_lumpable(A: Any, partition: Partition, *, rtol: float | None = None) -> b
     >>> is_lumpable([[-3, 1, 1], [1, -2, 1], [2, 1, -2]], [[0], [1, 2]])
     True
     """
-    A, blocks = _checked(A, partition)
-    into = _into_blocks(A, blocks)
-    return bool(_same_within(into, blocks, A.shape[-1], rtol).all())
+    checked, blocks = _checked(A, partition)
+    into = _into_blocks(checked, blocks)
+    return bool(_same_within(into, blocks, checked.shape[-1], rtol).all())
 
 
-def lump(A: Any, partition: Partition) -> Any:
+@overload
+def lump(A: Sparse, partition: Partition) -> Columns: ...
+@overload
+def lump(A: Dense, partition: Partition) -> Tensor: ...
+def lump(A: Chain, partition: Partition) -> Any:
     """The generator Â[..., k, k] between k blocks; exact where A is lumpable, weighted by p_st within blocks elsewhere.
 
     partition as `is_lumpable`; block I is state I of Â. Dense A: a Tensor, batched, differentiable; scipy.sparse gives
@@ -59,20 +58,20 @@ def lump(A: Any, partition: Partition) -> Any:
     >>> lump([[-3.0, 1, 1], [1, -2, 1], [2, 1, -2]], [[0], [1, 2]]).tolist()
     [[-3.0, 1.0], [3.0, -1.0]]
     """
-    A, blocks = _checked(A, partition)
-    n, k = A.shape[-1], len(blocks)
+    checked, blocks = _checked(A, partition)
+    n, k = checked.shape[-1], len(blocks)
     label = np.empty(n, np.int64)
     for b, members in enumerate(blocks):
         label[members] = b
-    into = _into_blocks(A, blocks)
+    into = _into_blocks(checked, blocks)
     same = _same_within(into, blocks, n, None)  # [..., k]: whether the states of block J leave alike
-    sparse = comes_from(A, "scipy.sparse")
+    sparse = comes_from(checked, "scipy.sparse")
     try:
-        p = torch.from_numpy(stationary_distribution(A)) if sparse else stationary_distribution(A)
+        p = torch.from_numpy(stationary_distribution(checked)) if sparse else stationary_distribution(checked)
     except NotUniqueError:
         if not bool(same.all()):
             raise
-        p = torch.ones(A.shape[:-1], dtype=torch.float64 if sparse else A.dtype)
+        p = torch.ones(checked.shape[:-1], dtype=torch.float64 if sparse else checked.dtype)
     member = torch.zeros(n, k, dtype=p.dtype, device=p.device)
     member[torch.arange(n), torch.from_numpy(label)] = 1.0
     mass = p @ member
@@ -90,7 +89,7 @@ def lump(A: Any, partition: Partition) -> Any:
         from scipy.sparse import csc_array
 
         weights = csc_array((weight.numpy(), (np.arange(n), label)), shape=(n, k))
-        return from_rates(csc_array(into @ weights)).astype(A.dtype if A.dtype.kind == "f" else np.float64)
+        return from_rates(csc_array(into @ weights)).astype(checked.dtype if checked.dtype.kind == "f" else np.float64)
     return from_rates((into * weight[..., None, :]) @ member)
 
 

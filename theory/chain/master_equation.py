@@ -24,6 +24,7 @@ from torch import Tensor
 from theory.arguments import check_broadcast, check_integer, to_tensor
 from theory.chain.transition_matrix import transition_matrix
 from theory.generators.checks import as_real_tensor, check_generator, comes_from
+from theory.kinds import Chain, Dense, Numbers
 from theory.stationary.distribution import stationary_distribution
 from theory.transforms import full_precision, plain
 
@@ -31,7 +32,7 @@ _ENTRIES_AT_ONCE = 2**23
 
 
 @full_precision
-def propagate(A: Any, p0: Any, t: Any, *, max_products: int = 10_000_000) -> Tensor:
+def propagate(A: Chain, p0: Dense, t: Numbers, *, max_products: int = 10_000_000) -> Tensor:
     """p(t)[..., k, n] = e^{At} p0 at the times t[k], from p0[..., n], for a generator A[..., n, n] (batches broadcast).
 
     Dense A: by `transition_matrix`, to some n η in TV at every t, non-negative; differentiable. scipy.sparse A[n, n]:
@@ -61,7 +62,7 @@ def propagate(A: Any, p0: Any, t: Any, *, max_products: int = 10_000_000) -> Ten
 
 
 @full_precision
-def relaxation_radius(A: Any, t: Any) -> Tensor:
+def relaxation_radius(A: Dense, t: Numbers) -> Tensor:
     """The spectral radius [..., k] of e^{At} − p1ᵀ at the times t[k]: e^{−gap·t} for an irreducible A[..., n, n].
 
     By eigenvalues: to some n η times their condition, which may be large where detailed balance fails (see
@@ -78,7 +79,7 @@ def relaxation_radius(A: Any, t: Any) -> Tensor:
     return torch.linalg.eigvals(K - p[..., None, :, None]).abs().amax(-1)
 
 
-def relative_entropy(x: Any, p: Any) -> Tensor:
+def relative_entropy(x: Dense, p: Dense) -> Tensor:
     """D(x‖p)[...] = Σ x ln(x/p) of probability vectors x[..., n] and p[..., n], in nats; inf where x > 0 = p.
 
     As Σ p f(r), f(r) = (1 + r) ln(1 + r) − r >= 0, r = (x − p)/p, summed as a series where r is small: each term is
@@ -111,7 +112,7 @@ def relative_entropy(x: Any, p: Any) -> Tensor:
     return torch.where(unreachable, torch.full_like(terms[..., 0], torch.inf), (p * terms).sum(-1))
 
 
-def entropy_production(A: Any, x: Any) -> Tensor:
+def entropy_production(A: Chain, x: Dense) -> Tensor:
     """σ(x)[...] >= 0 in nats per unit of time, of x[..., n] under A[..., n, n]; inf with a one-way flow.
 
     A flow A_ij x_j > 0 whose reverse A_ji x_i is zero makes it infinite: a one-way rate, or an empty state next to an
@@ -173,7 +174,7 @@ def _entropy_terms(flow: Tensor, back: Tensor) -> Tensor:
     return torch.where(both, (top - base) * ratio, torch.where(larger > 0, torch.inf, 0.0).to(top))
 
 
-def has_detailed_balance(A: Any, *, rtol: float | None = None) -> Tensor:
+def has_detailed_balance(A: Chain, *, rtol: float | None = None) -> Tensor:
     """Whether A_ij p_j = A_ji p_i for every pair, within `rtol` of the larger of the two: bool[...] for A[..., n, n].
 
     rtol defaults to 32 n η: the rates and p_st carry rounding, so a violation below it cannot be told from none. Flows

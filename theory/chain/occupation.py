@@ -26,6 +26,7 @@ from theory.chain.relaxation import spectral_gap
 from theory.chain.transition_matrix import mean_over_time
 from theory.errors import NumericalError
 from theory.generators.checks import as_real_tensor, check_generator
+from theory.kinds import Dense, Number, Scalar
 from theory.stationary.distribution import stationary_distribution
 from theory.transforms import full_precision, plain
 
@@ -33,7 +34,7 @@ _TRUSTED = 1e-3  # relative error of a spread: more than an interval needs
 
 
 @full_precision
-def occupation_mean(A: Any, x0: Any, t: Any) -> Tensor:
+def occupation_mean(A: Dense, x0: Dense, t: Scalar) -> Tensor:
     """E occ[..., n] over [0, t] for the start law x0[..., n], to some n η at every t: the mean of e^{As} x₀ over time.
 
     Not by the formula with A^#, which loses η ‖A^#‖/t. Raises `GeneratorError` where A is not a generator.
@@ -51,7 +52,7 @@ def occupation_mean(A: Any, x0: Any, t: Any) -> Tensor:
 
 
 @full_precision
-def occupation_covariance(A: Any) -> Tensor:
+def occupation_covariance(A: Dense) -> Tensor:
     """C[..., n, n] = lim T Cov(occ), in units of time; positive semidefinite, with C 1 = 0.
 
     Raises `GeneratorError` where A is not a generator, `NotUniqueError` where it has several recurrent classes, and
@@ -85,7 +86,9 @@ def _trusted_group_inverse(A: Tensor, p: Tensor) -> Tensor:
 
 
 @full_precision
-def occupation_interval(A: Any, occupation: Any, t: Any, *, level: Any = 0.95, start: Any = None) -> Tensor:
+def occupation_interval(
+    A: Dense, occupation: Dense, t: Scalar, *, level: Number = 0.95, start: Dense | None = None
+) -> Tensor:
     """An interval [..., n, 2] for each single p_st,i from the occupation of a path over [0, t], as (lower, upper).
 
     start[..., n]: the law of the state at time 0. With it the bias E occ − p is taken off and the spread is the exact
@@ -138,7 +141,7 @@ def _from_start(
 
 
 @full_precision
-def occupation_variance(A: Any, x0: Any, t: Any) -> Tensor:
+def occupation_variance(A: Dense, x0: Dense, t: Scalar) -> Tensor:
     """Var occ_i [..., n] over [0, t] for the start law x0[..., n], at every t.
 
     E occ_i² = (2/t²) ∫₀ᵗ∫₀ˢ (e^{A(s−r)})_ii (e^{Ar} x₀)_i dr ds, the top row of one matrix exponential for each i (Van
@@ -177,7 +180,7 @@ _LIMIT_TIMES = 1e4
 
 
 @full_precision
-def occupation_chi2(A: Any, occupation: Any, t: Any, *, law: Any = None) -> tuple[Tensor, int]:
+def occupation_chi2(A: Dense, occupation: Dense, t: Scalar, *, law: Dense | None = None) -> tuple[Tensor, int]:
     """(T (occ − q)ᵀ C⁺ (occ − q) [...], its degrees of freedom) for the candidate law q, p_st unless given.
 
     Asymptotically χ² with (number of recurrent states) − 1 degrees of freedom when q = p_st: the *joint* 95 % region of
@@ -217,7 +220,7 @@ def occupation_chi2(A: Any, occupation: Any, t: Any, *, law: Any = None) -> tupl
 
 
 @full_precision
-def expected_occupation_tv(A: Any, t: Any) -> Tensor:
+def expected_occupation_tv(A: Dense, t: Scalar) -> Tensor:
     """E TV(occ, p_st) [...] ≈ ½ Σ_i √(2 σ_i² / (π T)): the sampling error to expect, falling as 1/√T.
 
     The mean of a half-normal law per state: exact in the limit of large T, whatever the correlation between states.

@@ -14,7 +14,7 @@ one that rounding touches least. With r the likeliest state the difference loses
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -23,19 +23,15 @@ from torch import Tensor
 from theory.arguments import check_integer
 from theory.errors import NumericalError
 from theory.generators.checks import as_real_tensor, comes_from
+from theory.kinds import Chain, Integer
 from theory.stationary.distribution import stationary_distribution
 from theory.transforms import full_precision, is_followed, plain
-
-if TYPE_CHECKING:
-    Integer = int
-else:
-    Integer = Any
 
 _RESOLVED = 1e-5  # of the largest exit rate: a smaller gap is taken from the inverse
 
 
 @full_precision
-def spectral_gap(A: Any) -> Tensor:
+def spectral_gap(A: Chain) -> Tensor:
     """min −Re λ over the eigenvalues λ != 0 of A[..., n, n]: the rate [...] at which ṗ = A p relaxes; inf for n = 1.
 
     Dense A of any batch shape, float32 stays float32, differentiable; scipy.sparse A[n, n] through `relaxation_times`,
@@ -72,7 +68,7 @@ def spectral_gap(A: Any) -> Tensor:
 
 
 @full_precision
-def relaxation_times(A: Any, k: Integer) -> Tensor:
+def relaxation_times(A: Chain, k: Integer) -> Tensor:
     """The k longest relaxation times 1/(−Re λ) [..., k], λ != 0, descending and with multiplicity, of A[..., n, n].
 
     A mode of multiplicity two, or a complex pair, counts twice. Slow modes come from the subtraction-free inverse, fast

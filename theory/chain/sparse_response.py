@@ -14,12 +14,13 @@ from torch import Tensor
 from theory.errors import GeneratorError, NumericalError
 from theory.generators.checks import comes_from
 from theory.generators.sparse import checked_rates
+from theory.kinds import Columns, Dense, Sparse
 from theory.stationary.sparse.distribution import sparse_stationary_distribution
 from theory.stationary.sparse.response import Response
 from theory.stationary.sparse.stopped import reaching, stopped
 
 
-def rate_gradient(A: Any, gradient: Any) -> Any:
+def rate_gradient(A: Sparse, gradient: Dense) -> Columns:
     """∂f/∂A_ij for every stored rate of the scipy.sparse generator A[n, n], given gradient[n] = ∂f/∂p_st; a csc_array.
 
     A rate moves with its diagonal entry, as in `stationary_distribution` of tensors; diagonal entries are 0. Two sparse

@@ -27,6 +27,7 @@ from theory.arguments import (
 from theory.clock.block_mean import block_mean, propagator
 from theory.errors import NumericalError, Status
 from theory.fast_slow import FastSlowSystem
+from theory.kinds import Dense, Integer, Number
 from theory.starts import check_start
 
 CHUNK = 2**19  # entries of the matrices K of one chunk of trajectories: 4 MB, so that their powers stay in the cache
@@ -59,7 +60,14 @@ class TokenBlocks:
 
 
 def token_clock(
-    system: FastSlowSystem, x0: Any, y0: Any, *, period: Any, n_blocks: Any, step: Any, euler: bool = False
+    system: FastSlowSystem,
+    x0: Dense,
+    y0: Dense,
+    *,
+    period: Integer,
+    n_blocks: Integer,
+    step: Number,
+    euler: bool = False,
 ) -> TokenBlocks:
     """Run `n_blocks` blocks of `period` fast steps of size `step` from x0[..., n] (on the simplex) and y0[..., m];
     float64.

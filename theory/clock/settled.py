@@ -22,6 +22,7 @@ from theory.arguments import check_broadcast, check_integer, check_positive, che
 from theory.chain.inverse import group_inverse
 from theory.clock.block_mean import check_euler
 from theory.fast_slow import FastSlowSystem
+from theory.kinds import Dense, Integer, Number
 from theory.stationary.distribution import stationary_distribution
 from theory.transforms import plain
 
@@ -65,7 +66,7 @@ def pooling_memory(A: Tensor, p: Tensor, step: float, *, euler: bool = False) ->
 
 
 def predicted_gap(
-    system: FastSlowSystem, y_before: Any, y: Any, *, period: Any, step: Any, euler: bool = False
+    system: FastSlowSystem, y_before: Dense, y: Dense, *, period: Integer, step: Number, euler: bool = False
 ) -> Tensor:
     """The leading term [..., n] of x̄ − p_st(y) in a settled block at y[..., m], the block before being at y_before.
 

@@ -23,7 +23,7 @@ and the label is set aside as well.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -33,12 +33,8 @@ from theory.arguments import check_integer
 from theory.chain.inverse import solve_sum_zero
 from theory.generators.checks import recurrent_classes
 from theory.generators.doors import from_rates
+from theory.kinds import Indices, Integer
 from theory.stationary.distribution import stationary_distribution
-
-if TYPE_CHECKING:
-    Integer = int
-else:
-    Integer = Any  # what is not an integer is refused with a message of our own
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +103,7 @@ class BlockCounts:
 
 
 def stream_identity(
-    tokens: Any, labels: Any, *, n_states: Integer, starts: Any = None, period: Integer | None = None
+    tokens: Indices, labels: Indices, *, n_states: Integer, starts: Indices | None = None, period: Integer | None = None
 ) -> StreamIdentity:
     """The identity on blocks of tokens with labels, on the device of the tokens.
 
@@ -127,11 +123,11 @@ def stream_identity(
 
 
 def count_blocks(
-    tokens: Any,
-    labels: Any,
+    tokens: Indices,
+    labels: Indices,
     *,
     n_states: Integer,
-    starts: Any = None,
+    starts: Indices | None = None,
     period: Integer | None = None,
     n_labels: Integer | None = None,
 ) -> BlockCounts:

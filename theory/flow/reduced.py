@@ -35,6 +35,7 @@ from theory.flow.explicit import integrate_explicit
 from theory.flow.layer_shift import layer_shift
 from theory.flow.problem import box, check_steps, check_tolerances
 from theory.flow.trajectory import Stats
+from theory.kinds import Dense, Integer, Numbers, System
 from theory.manifold.orders import first_order
 from theory.starts import check_derivatives, check_eps, check_finite, check_inside, check_system, check_times
 from theory.stationary.distribution import stationary_distribution
@@ -70,18 +71,18 @@ class ReducedTrajectory:
 
 
 def reduced_flow(
-    system: Any,
-    y0: Any,
-    t: Any,
+    system: System,
+    y0: Dense,
+    t: Dense,
     *,
-    order: Any = 0,
-    eps: Any = None,
-    x0: Any = None,
+    order: Integer = 0,
+    eps: Numbers | None = None,
+    x0: Dense | None = None,
     rtol: float = 1e-9,
     atol: float = 1e-12,
     max_step: float = math.inf,
     first_step: float | None = None,
-    max_steps: Any = 100_000,
+    max_steps: Integer = 100_000,
 ) -> ReducedTrajectory:
     """The slow flow from y0[..., m] at t[0], at the times t[k], increasing or decreasing; order 0 or 1 in ε.
 

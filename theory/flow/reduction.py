@@ -29,6 +29,7 @@ from theory.errors import NumericalError
 from theory.fast_slow import FastSlowSystem
 from theory.flow.reduced import reduced_flow
 from theory.flow.solve import simulate
+from theory.kinds import Integer, Number, Series, System
 from theory.starts import check_system, evaluate_start
 
 VARIABLES = ("x", "y")
@@ -111,13 +112,13 @@ class Trust:
 
 
 def trust(
-    system: Any,
-    tolerance: Any = 0.01,
+    system: System,
+    tolerance: Number = 0.01,
     *,
-    starts: Any = 16,
-    span: Any = None,
-    seed: Any = 0,
-    eps: Any = None,
+    starts: Integer = 16,
+    span: Number | None = None,
+    seed: Integer = 0,
+    eps: Series | None = None,
 ) -> Trust:
     """At which ε the reduced flows of order 0 and 1 stay within `tolerance` of the full model.
 

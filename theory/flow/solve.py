@@ -13,7 +13,6 @@ import importlib
 import math
 import pkgutil
 import time
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from theory.errors import SimulationError, Status
 from theory.flow import methods
 from theory.flow.problem import Problem, Solution, pose
 from theory.flow.trajectory import Stats, Trajectory
+from theory.kinds import Dense, Integer, Numbers, System
 
 _COMPARED = 32  # points at which a captured system is compared with its functions
 
@@ -39,17 +39,17 @@ def list_methods() -> list[str]:
 
 
 def simulate(
-    system: Any,
-    x0: Any,
-    y0: Any,
-    t: Any,
-    eps: Any,
+    system: System,
+    x0: Dense,
+    y0: Dense,
+    t: Dense,
+    eps: Numbers,
     *,
     rtol: float = 1e-6,
     atol: float = 1e-9,
     method: str = "auto",
     throw: bool = True,
-    max_steps: Any = 100_000,
+    max_steps: Integer = 100_000,
     time_limit: float = math.inf,
     max_step: float = math.inf,
     first_step: float | None = None,

@@ -10,7 +10,7 @@ stationary distribution if and only if there is exactly one recurrent class (Nor
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from theory.errors import GeneratorError
 from theory.generators.recognition import ROUNDED, Look, advice
+from theory.kinds import Chain, Matrix
 from theory.transforms import plain
 
 _FLOATING = (torch.float32, torch.float64)
@@ -36,7 +37,7 @@ class Fault(NamedTuple):
     index: tuple[int, ...]
 
 
-def comes_from(A: Any, package: str) -> bool:
+def comes_from(A: Any, package: str) -> TypeGuard[Any]:
     """Whether A's class, or one that it derives from, is defined in `package`, which is not imported for that."""
     return any((base.__module__ + ".").startswith(package + ".") for base in type(A).__mro__)
 
@@ -107,7 +108,7 @@ def _refuse_what_numpy_misreads(A: Any, name: str) -> None:
         )
 
 
-def check_generator(A: Any, *, unit_round_off: float | None = None) -> None:
+def check_generator(A: Matrix, *, unit_round_off: float | None = None) -> None:
     """Raise `GeneratorError` unless every matrix of A[..., n, n] is a generator, by columns.
 
     Takes Tensors and arrays with any batch shape, float32 and float64, scipy.sparse A[n, n], and SymPy matrices of
@@ -187,7 +188,7 @@ def look_of(M: Tensor) -> Look:
     )
 
 
-def recurrent_classes(A: Any) -> list[list[int]]:
+def recurrent_classes(A: Chain) -> list[list[int]]:
     """The recurrent classes of one generator A[n, n], each a sorted list of states, ordered by their first state.
 
     Takes a dense matrix, or scipy.sparse in time linear in its entries. The diagonal is not read. Raises

@@ -8,7 +8,7 @@ probability of 1e-37 beside a diagonal of 1 − 1e-37 = 1 is kept. What must sum
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -25,10 +25,17 @@ from theory.generators.checks import (
     require_square,
 )
 from theory.generators.recognition import NOT_BELOW, advice, missed_sum, other_convention
+from theory.kinds import Chain, Columns, Dense, Matrix, Sparse, Symbolic
 from theory.transforms import plain
 
 
-def from_rates(rates: Any) -> Any:
+@overload
+def from_rates(rates: Symbolic) -> Symbolic: ...
+@overload
+def from_rates(rates: Sparse) -> Columns: ...
+@overload
+def from_rates(rates: Dense) -> Tensor: ...
+def from_rates(rates: Matrix) -> Any:
     """The generator with off-diagonal rates[..., i, j] = rate j -> i >= 0; the diagonal given is ignored and replaced.
 
     Takes a Tensor (batched, differentiable, float32 stays float32) or an array, and gives a Tensor; scipy.sparse gives
@@ -51,7 +58,13 @@ def from_rates(rates: Any) -> Any:
     return _completed(R, "rates", "the rate")
 
 
-def from_row_convention(Q: Any) -> Any:
+@overload
+def from_row_convention(Q: Symbolic) -> Symbolic: ...
+@overload
+def from_row_convention(Q: Sparse) -> Columns: ...
+@overload
+def from_row_convention(Q: Dense) -> Tensor: ...
+def from_row_convention(Q: Matrix) -> Any:
     """A = Qᵀ for a rate matrix Q[..., n, n] of the probability texts, whose rows sum to zero; A is checked.
 
     Takes what `from_rates` takes, and gives the same kinds. Raises `GeneratorError`; a transition matrix, counts and a
@@ -78,7 +91,13 @@ def from_row_convention(Q: Any) -> Any:
     return rows.transpose(-1, -2)
 
 
-def from_transition_matrix(P: Any, convention: str = "row") -> Any:
+@overload
+def from_transition_matrix(P: Symbolic, convention: str = "row") -> Symbolic: ...
+@overload
+def from_transition_matrix(P: Sparse, convention: str = "row") -> Columns: ...
+@overload
+def from_transition_matrix(P: Dense, convention: str = "row") -> Tensor: ...
+def from_transition_matrix(P: Matrix, convention: str = "row") -> Any:
     """The generator A = P − I, by columns, of a transition matrix P[..., n, n] of a chain in discrete time.
 
     convention: "row" where P[i, j] is the probability of i -> j and rows sum to one, "column" where it is that of
@@ -115,7 +134,15 @@ def from_transition_matrix(P: Any, convention: str = "row") -> Any:
     return _completed(given.transpose(-1, -2) if by_row else given, "P", "the probability")
 
 
-def from_counts(C: Any, convention: str = "row", drop_unvisited: bool = False) -> Any:
+@overload
+def from_counts(C: Sparse, convention: str = "row", drop_unvisited: Literal[False] = False) -> Columns: ...
+@overload
+def from_counts(C: Dense, convention: str = "row", drop_unvisited: Literal[False] = False) -> Tensor: ...
+@overload
+def from_counts(C: Sparse, convention: str = "row", *, drop_unvisited: Literal[True]) -> tuple[Columns, np.ndarray]: ...
+@overload
+def from_counts(C: Dense, convention: str = "row", *, drop_unvisited: Literal[True]) -> tuple[Tensor, np.ndarray]: ...
+def from_counts(C: Chain, convention: str = "row", drop_unvisited: bool = False) -> Any:
     """The generator A = P − I of the transition matrix estimated from counts C[..., n, n] >= 0 of transitions.
 
     convention: "row" where C[i, j] counts i -> j, "column" where it counts j -> i. P is each state's counts over their

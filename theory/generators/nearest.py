@@ -26,12 +26,13 @@ from torch import Tensor
 from theory.errors import GeneratorError, NumericalError
 from theory.generators.checks import as_real_tensor
 from theory.generators.doors import from_rates
+from theory.kinds import Dense
 from theory.transforms import plain
 
 _NEWTON_STEPS = 200  # each one but the first removes an entry from some column's active set; a dozen is usual
 
 
-def nearest_generator(M: Any) -> Tensor:
+def nearest_generator(M: Dense) -> Tensor:
     """The generator A[..., n, n] with the smallest ‖M − A‖_F, for any real M[..., n, n]; row convention: pass Mᵀ.
 
     Exact up to rounding, float32 or float64 as M is (integers become float64). Not differentiated. Raises
@@ -49,7 +50,7 @@ def nearest_generator(M: Any) -> Tensor:
     return from_rates((unit - s.unsqueeze(-2)).clamp(min=0.0)) * top
 
 
-def nearest_generator_shift(M: Any) -> Tensor:
+def nearest_generator_shift(M: Dense) -> Tensor:
     """The c[...] at which the distance of M − cI to the generators is smallest, for M[..., n, n]; it is unique.
 
     Raises `GeneratorError` as `nearest_generator` does, and `NumericalError` where the root is not settled.

@@ -24,6 +24,7 @@ from theory.errors import Status
 from theory.fast_slow import FastSlowSystem
 from theory.jumps.process import check_states
 from theory.jumps.thinning import Start, Thinning
+from theory.kinds import Dense, Indices, Integer, Number, Numbers
 from theory.starts import check_eps, check_start, check_times
 
 DRIVERS = ("mean", "state")
@@ -63,17 +64,17 @@ class FastSlowJumps:
 
 def sample_fast_slow_jumps(
     system: FastSlowSystem,
-    state0: Any,
-    y0: Any,
-    t: Any,
-    eps: Any,
+    state0: Indices,
+    y0: Dense,
+    t: Dense,
+    eps: Numbers,
     *,
-    seed: Any,
+    seed: Integer,
     driven_by: str = "mean",
-    x0: Any = None,
-    rtol: Any = 1e-8,
-    atol: Any = 1e-10,
-    max_steps: Any = 10_000_000,
+    x0: Dense | None = None,
+    rtol: Number = 1e-8,
+    atol: Number = 1e-10,
+    max_steps: Integer = 10_000_000,
 ) -> FastSlowJumps:
     """Simulate paths from state0[...] (integers) and y0[..., m], observed at the increasing times t[k].
 

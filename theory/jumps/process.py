@@ -25,6 +25,7 @@ from theory.arguments import check_integer, check_positive, to_tensor
 from theory.chain.occupation import occupation_interval
 from theory.errors import GeneratorError, NumericalError
 from theory.generators.checks import as_real_tensor, check_generator
+from theory.kinds import Dense, Indices, Integer, Number
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +63,7 @@ class JumpPath:
 
 
 def sample_jumps(
-    A: Any, state0: Any, t: Any, *, seed: Any, record: bool = True, max_jumps: Any = 10_000_000
+    A: Dense, state0: Indices, t: Number, *, seed: Integer, record: bool = True, max_jumps: Integer = 10_000_000
 ) -> JumpPath:
     """Simulate the jump process of A[..., n, n] from state0[...] (integers) to time t; the batch shapes broadcast.
 

@@ -35,6 +35,24 @@ class Start:
 class Thinning:
     """All paths at once: every round gives each unfinished path one flow step, and at most one candidate jump in it."""
 
+    system: FastSlowSystem
+    mean: bool
+    rtol: float
+    atol: float
+    n: int
+    eps: Tensor
+    rng: torch.Generator
+    state: Tensor
+    z: Tensor
+    unit: Tensor
+    now: Tensor
+    step: Tensor
+    jumps: Tensor
+    spent: Tensor
+    flow_error: Tensor
+    left: Tensor
+    rounds: int
+
     def __init__(self, system: FastSlowSystem, start: Start, mean: bool, rtol: float, atol: float, seed: int) -> None:
         self.system, self.mean, self.rtol, self.atol = system, mean, rtol, atol
         self.n, self.eps = system.n_states, start.eps

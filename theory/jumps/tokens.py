@@ -21,10 +21,11 @@ from theory.arguments import check_broadcast, check_integer
 from theory.errors import NumericalError
 from theory.generators.checks import as_real_tensor
 from theory.jumps.process import in_parts, streams
+from theory.kinds import Dense, Integer
 from theory.transforms import plain
 
 
-def sample_tokens(K: Any, x: Any, period: Any, *, chains: Any = 1, seed: Any) -> Tensor:
+def sample_tokens(K: Dense, x: Dense, period: Integer, *, chains: Integer = 1, seed: Integer) -> Tensor:
     """Counts[N, n] (int64) of the states seen by `chains` chains of `period` tokens for each of N kernels K[N, n, n].
 
     x[N, n]: the law before the first step, which itself is not counted. Runs on the host, on as many threads as torch
@@ -58,7 +59,7 @@ def sample_tokens(K: Any, x: Any, period: Any, *, chains: Any = 1, seed: Any) ->
     return counts.to(K.device)
 
 
-def token_frequency_covariance(K: Any, p: Any, period: Any) -> Tensor:
+def token_frequency_covariance(K: Dense, p: Dense, period: Integer) -> Tensor:
     """The covariance [..., n, n] of the state frequencies among `period` tokens of one chain of K[..., n, n].
 
     p[..., n] = K p is the chain's stationary law, from which it is taken to start. Divide by the number of chains.

@@ -23,6 +23,7 @@ from theory.arguments import check_broadcast, check_integer, check_vectors
 from theory.chain.inverse import solve_sum_zero
 from theory.errors import NumericalError
 from theory.fast_slow import FastSlowSystem
+from theory.kinds import Dense, Integer, Numbers
 from theory.starts import check_derivatives, check_eps, check_finite, check_inside
 from theory.stationary.distribution import stationary_distribution
 from theory.transforms import plain
@@ -31,7 +32,7 @@ Manifold = Callable[..., Tensor]
 _SLOW = "slow variables of the system"
 
 
-def slow_manifold(system: FastSlowSystem, order: Any) -> Manifold:
+def slow_manifold(system: FastSlowSystem, order: Integer) -> Manifold:
     """h(y[..., m], eps) -> x[..., n], the refinement R^order applied to p_st; its error is O(ε^{order+1}).
 
     y is float64; `eps` is a positive number or a tensor [...] that broadcasts with y's batch. The directional
@@ -59,7 +60,7 @@ def slow_manifold(system: FastSlowSystem, order: Any) -> Manifold:
     return h
 
 
-def first_order(system: FastSlowSystem, y: Any) -> Tensor:
+def first_order(system: FastSlowSystem, y: Dense) -> Tensor:
     """φ₁(y)[..., n] = A^# Dp_st[g(p_st, y)]: the slope in ε of the slow manifold at ε = 0, at y[..., m] (float64).
 
     By Dp_st[v] = −A^# (DA[v]) p_st it is −A^# A^# (DA[g]) p_st: one derivative of A and two solves with one
@@ -101,7 +102,7 @@ def _points(system: FastSlowSystem, y: Any) -> Tensor:
     return y
 
 
-def invariance_residual(system: FastSlowSystem, h: Manifold, y: Any, eps: Any) -> Tensor:
+def invariance_residual(system: FastSlowSystem, h: Manifold, y: Dense, eps: Numbers) -> Tensor:
     """‖A h − ε Dh[g(h, y)]‖₁ [...] of a manifold h(y, eps): zero exactly on an invariant one; needs no reference.
 
     Examples:

@@ -18,7 +18,7 @@ y of order one, the law itself has width √ε around the fixed point, and the m
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -27,10 +27,11 @@ from torch.func import jvp
 from theory.arguments import check_vectors
 from theory.chain.inverse import solve_sum_zero
 from theory.fast_slow import FastSlowSystem
+from theory.kinds import Dense
 from theory.stationary.distribution import stationary_distribution
 
 
-def self_driven_first_order(system: FastSlowSystem, y: Any, log_density: Callable[[Tensor], Tensor]) -> Tensor:
+def self_driven_first_order(system: FastSlowSystem, y: Dense, log_density: Callable[[Tensor], Tensor]) -> Tensor:
     """The coefficient of ε [..., n] in E[e_s | y] of the self-driven process, at y[..., m].
 
     log_density: y[..., m] -> log R(y)[...], up to a constant; a torch function, differentiable. If it depends on ε (a

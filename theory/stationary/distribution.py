@@ -12,7 +12,7 @@ see `theory.stationary.dense.derivative`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
@@ -22,13 +22,20 @@ from torch.autograd import forward_ad
 
 from theory.errors import GeneratorError, NotUniqueError
 from theory.generators.checks import as_real_tensor, check_generator, comes_from, recurrent_classes
+from theory.kinds import Listed, Matrix, Sparse, Symbolic, Table
 from theory.transforms import is_followed, plain, uncompiled
 
 if TYPE_CHECKING:
     from theory.stationary.dense.derivative import Balance
 
 
-def stationary_distribution(A: Any) -> Any:
+@overload
+def stationary_distribution(A: Tensor) -> Tensor: ...
+@overload
+def stationary_distribution(A: Symbolic) -> Symbolic: ...
+@overload
+def stationary_distribution(A: np.ndarray | Sparse | Table | Listed) -> np.ndarray: ...
+def stationary_distribution(A: Matrix) -> Any:
     """p_st[..., n] of A[..., n, n] of A's kind: Tensor, ndarray (also for scipy.sparse and for lists) or SymPy Matrix.
 
     A sparse Tensor A[n, n] (COO, CSR or CSC) gives a dense Tensor p[n] by the sparse elimination, whose `backward` is

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast, overload
 
 import numpy as np
 import torch
@@ -24,13 +24,18 @@ from torch import Tensor
 
 from theory.errors import NotUniqueError, NumericalError
 from theory.generators.checks import as_real_tensor, check_generator
+from theory.kinds import Chain, Listed, Sparse, Table
 
 _FIRST, _LAST = 128, 1 << 16  # bits; the last is far beyond what a double's exponents can ask for
 _Ball: TypeAlias = Any  # flint.arb, imported where it is needed
 _EXACT = 512  # bits at which an entry that still straddles a number is taken to be that number, and proven so
 
 
-def enclosure(A: Any) -> Any:
+@overload
+def enclosure(A: Tensor) -> tuple[Tensor, Tensor]: ...
+@overload
+def enclosure(A: np.ndarray | Sparse | Table | Listed) -> tuple[np.ndarray, np.ndarray]: ...
+def enclosure(A: Chain) -> Any:
     """(lower[..., n], upper[..., n]) with lower <= p_st <= upper, proven; of A's kind, Tensor or ndarray, and dtype.
 
     A[..., n, n] is a generator in column convention (dense, or scipy.sparse A[n, n]; float64 or float32, integers
@@ -51,7 +56,7 @@ def enclosure(A: Any) -> Any:
     sparse = type(A).__module__.startswith("scipy.sparse")
     check_generator(A)
     if sparse:
-        lower, upper = _enclosed(A.tocsc().astype(np.float64))
+        lower, upper = _enclosed(cast(Any, A).tocsc().astype(np.float64))
         return lower, upper
     M = as_real_tensor(A)
     host = M.detach().cpu()

@@ -19,9 +19,10 @@ from torch import Tensor
 from theory.arguments import check_integer
 from theory.fast_slow import FastSlowSystem
 from theory.generators.doors import from_rates
+from theory.kinds import Integer
 
 
-def system(*, n_states: Any = 6, n_slow: Any = 3, seed: Any = 0) -> FastSlowSystem:
+def system(*, n_states: Integer = 6, n_slow: Integer = 3, seed: Integer = 0) -> FastSlowSystem:
     """The system drawn from `seed`; raises `ValueError` for n_states < 1, n_slow < 1 or a seed that is no integer."""
     n_states = check_integer(n_states, "n_states", least=1)
     n_slow, seed = check_integer(n_slow, "n_slow", least=1), check_integer(seed, "seed")

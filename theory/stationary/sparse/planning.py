@@ -24,6 +24,10 @@ class Plan:
     columns (csc) = rows (csr): the off-diagonal rates. With `last`, that state is eliminated last.
     """
 
+    entries: int
+    operations: float
+    widest: int
+
     def __init__(self, columns: Any, rows: Any, *, last: int | None = None) -> None:
         self._indptr, self._indices = adjacency(columns.indptr, columns.indices, rows.indptr, rows.indices)
         order = nested_dissection(self._indptr, self._indices)

@@ -24,6 +24,10 @@ from theory.stationary.sparse.stopped import StoppedChain, stopped
 class Response:
     """p_st of the scipy.sparse generator A[n, n], its recurrent states, and the chain stopped at the likeliest one."""
 
+    p: np.ndarray
+    root: int
+    free: np.ndarray
+
     def __init__(self, A: Any, p: np.ndarray | None = None) -> None:
         self.found: SparseRates = checked_rates(A)
         self.p = np.asarray(sparse_stationary_distribution(A) if p is None else p, np.float64)

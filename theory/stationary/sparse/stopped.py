@@ -36,6 +36,9 @@ SAFE = 1e-200  # a smaller result may have been made of what underflowed
 class StoppedChain:
     """rates (csc, off-diagonal, free states only) and stop[n] >= 0; every free state must be able to stop."""
 
+    exit_rate: np.ndarray
+    plan: Plan
+
     def __init__(self, rates: Any, stop: np.ndarray) -> None:
         from scipy.sparse import csc_array
 
