@@ -12,7 +12,7 @@ and after (`agrees`), and forgets it where they differ (`forget`).
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from torch import Tensor
 from theory.captured.scalars import Graph
 from theory.captured.trace import Untraceable, trace
 from theory.fast_slow import FastSlowSystem
+
+if TYPE_CHECKING:
+    from theory.captured.native import Compiled
 
 MOST = 20_000  # expressions in one graph
 _AGREEMENT = 1e-11  # another order of the same operations, relative to the largest entry
