@@ -230,7 +230,8 @@ def printed_files(page: Path | None) -> dict[str, str]:
 def checkout(folder: Path, parts: tuple[str, ...]) -> None:
     """A copy of parts of the tree: times are kept, so that compiled kernels stay valid."""
     for part in parts:
-        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("cells"))
+        trained = shutil.ignore_patterns("cells") if part == "benchmarks" else None  # a study keeps many there
+        shutil.copytree(ROOT / part, folder / part, ignore=trained)
     shutil.copy(ROOT / "README.md", folder)
 
 
