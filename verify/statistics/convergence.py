@@ -43,7 +43,7 @@ class Slope:
 
 def floor_limited(gap: float, floor: float) -> bool:
     """Whether a gap is too near the floor to carry information: below `FLOOR_FACTOR` times it."""
-    return gap < FLOOR_FACTOR * floor
+    return bool(gap < FLOOR_FACTOR * floor)  # not a NumPy bool
 
 
 def fit_slope(epsilon: Any, gap: Any, relative_noise: Any = None) -> Slope:

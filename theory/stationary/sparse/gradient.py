@@ -45,8 +45,8 @@ class _Stationary(torch.autograd.Function):
         ctx.n = n
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # pyright: ignore[reportIncompatibleMethodOverride]
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, None, None]:
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         values, indices, p = ctx.saved_tensors
         response = Response(_matrix(values, indices, ctx.n), p.numpy())
         lam = response.adjoint(cotangents[0].detach().to(torch.float64).numpy())
