@@ -132,7 +132,7 @@ def usage_error(arguments: list[str], capsys) -> str:
         (["--seed", "-1"], "argument --seed: '-1' is not an integer from 0 to 2^63 − 1"),
         (["--seed", str(2**63)], "argument --seed: '9223372036854775808' is not an integer from 0 to 2^63 − 1"),
         (["--samples", "1" + 20 * "0"], "argument --samples: '100000000000000000000' must be at most 2^63 − 1"),
-        (["--samples", "0"], "argument --samples: '0' must hold integers >= 1"),
+        (["--samples", "0"], "argument --samples: '0' must be an integer >= 1"),
         ([*FAST, "--samples", "9"], "samples is for sampled states (observe jumps); observe is 'clock'"),
         ([*FAST, "--observe", "ode", "--kernel", "euler"], "step and kernel are the token clock's; observe 'ode' has"),
         ([*FAST, "--observe", "ode", "--step", "0.1"], "step and kernel are the token clock's; observe 'ode' has"),
@@ -165,7 +165,8 @@ def test_cuda_where_there_is_none_is_an_error_and_never_a_silent_cpu_run(capsys,
 def test_an_out_that_is_not_writable_is_refused_before_anything_is_computed(capsys, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setattr(manifold_gap, "measure", lambda *a, **k: pytest.fail("it computed"))
-    assert "cannot write there" in usage_error([*FAST, "--out", str(tmp_path / "file")], capsys)
+    told = usage_error([*FAST, "--out", str(tmp_path / "file")], capsys)
+    assert f"{tmp_path / 'file'}: is a file; name a folder that can be written" in told
 
 
 @pytest.mark.parametrize(

@@ -54,8 +54,11 @@ def test_the_exact_room_holds_and_its_mutants_do_not(run, states):
 
 
 @pytest.mark.numerical
-def test_the_own_world_obeys_theory_and_a_wrong_theory_is_violated(run, states):
+def test_the_own_world_obeys_theory_and_a_wrong_theory_is_violated(run, states, monkeypatch):
+    monkeypatch.setattr("verify.trained.identity.room_own_world.TRAINING_PAIRS", 300)
+    monkeypatch.setattr("verify.trained.identity.room_own_world.START_STATES", 2000)
     training, held_out = states
+    held_out = held_out.sample(30, seed=0)
     room = own_world_room(run.model, run.training, training, held_out, adamw=False)
     assert room.facts["certified"] and max(row["pooling_residual"] for row in room.rows) < 1e-6
     assert str(room.verdict) in ("HOLDS", "INCONCLUSIVE")  # a tiny φ_θ need not reach the floor that HOLDS asks for
@@ -65,19 +68,44 @@ def test_the_own_world_obeys_theory_and_a_wrong_theory_is_violated(run, states):
 
 
 def test_the_judgement():
-    rows = [
-        {"period": 2**k, "gap_tv": 0.1 / 2**k, "predicted_tv": 0.1 / 2**k, "residual": 0.0, "pooling_residual": 1e-12}
-        for k in range(1, 11)
-    ]
-    holds = judge(rows, 1.0, (0.999, 1.001), 1e-6, True)
+    rows = [{"period": 2**k, "gap_tv": 0.1 / 2**k, "predicted_tv": 0.1 / 2**k, "residual": 0.0} for k in range(1, 11)]
+    holds = judge(rows, 1.0, (0.999, 1.001), 1e-6, True, 1e-12)
     assert holds[0] is Verdict.HOLDS and holds[2] == 1.0
-    assert judge(rows, 1.0, (0.999, 1.001), 1e-6, False)[0] is Verdict.VIOLATED
-    assert judge(rows, 1.0, (0.999, 1.001), 1e-4, True)[0] is Verdict.INCONCLUSIVE
-    assert judge(rows[:5], 1.0, (0.999, 1.001), 1e-6, True)[0] is Verdict.INCONCLUSIVE
-    assert judge(rows, 1.03, (1.02, 1.04), 1e-6, True)[0] is Verdict.VIOLATED
+    assert judge(rows, 1.0, (0.999, 1.001), 1e-6, False, 1e-12)[0] is Verdict.VIOLATED
+    assert judge(rows, 1.0, (0.999, 1.001), 1e-4, True, 1e-12)[0] is Verdict.INCONCLUSIVE
+    assert judge(rows[:5], 1.0, (0.999, 1.001), 1e-6, True, 1e-12)[0] is Verdict.INCONCLUSIVE
+    assert judge(rows, 1.03, (1.02, 1.04), 1e-6, True, 1e-12)[0] is Verdict.VIOLATED
     unlearned = [row | {"residual": 0.5 * row["gap_tv"], "gap_tv": 1.2 * row["gap_tv"]} for row in rows]
-    assert judge(unlearned, 1.0, (0.999, 1.001), 1e-6, True)[0] is Verdict.INCONCLUSIVE
-    assert judge([row | {"pooling_residual": 1e-3} for row in rows], 1.0, (1, 1), 1e-6, True)[0] is Verdict.VIOLATED
+    assert judge(unlearned, 1.0, (0.999, 1.001), 1e-6, True, 1e-12)[0] is Verdict.INCONCLUSIVE
+    assert judge(rows, 1.0, (1.0, 1.0), 1e-6, True, 1e-3)[0] is Verdict.VIOLATED
+    assert judge([], None, None, 1e-6, True, 1e-3)[0] is Verdict.VIOLATED
+
+
+@pytest.fixture(scope="module")
+def text(run, states):
+    """Room 3 at a size that a test can wait for."""
+    from verify.trained.identity import room_text
+
+    training, held_out = states
+    with pytest.MonkeyPatch.context() as small:
+        small.setattr(room_text, "PERIODS", (4, 16, 64))
+        small.setattr(room_text, "BLOCKS", 300)
+        small.setattr(room_text, "FEATURES", 3)
+        return room_text.text_room(run.model, run.training, training, held_out)
+
+
+@pytest.mark.numerical
+def test_the_text_room_ends_and_accounts_for_its_gap(text):
+    assert str(text.verdict) == "MEASURED" and [row["period"] for row in text.rows] == [4, 16, 64]
+    for row in text.rows:
+        assert row["calibration_moment"] < 1e-6  # the kernel is solved: the mean of ψ ⊗ δ is zero
+        # φ − p_st is boundary + calibration + rest at every point, so their sizes bound one another.
+        parts = row["predicted_tv"] + row["calibration_tv"] + row["residual"]
+        assert row["gap_tv"] <= parts * (1 + 1e-12)
+        assert row["residual"] < row["gap_tv"] < row["other_gap_tv"]
+    # Words drawn at random: letters forget within a word, so that the boundary ∝ 1/P is most of the gap.
+    assert text.slope == pytest.approx(1, abs=0.25)
+    assert text.slope_interval[0] < text.slope < text.slope_interval[1]
 
 
 @pytest.mark.numerical
@@ -135,19 +163,20 @@ def test_the_command_refuses_what_it_cannot_measure(tmp_path, capsys, monkeypatc
     assert "takes no --periods" in capsys.readouterr().err
 
 
-def test_plain_data_is_strict_json(run, states):
+def test_plain_data_is_strict_json(run, states, text):
     from verify.trained.identity.figure import network_figure
     from verify.trained.identity.measurement import NetworkIdentity, losses
     from verify.trained.identity.table import network_table
 
     exact = exact_room(run.training, states[0], run.data.tokenizer, 27)
     head = {"run": "tiny", "period": 4, "n_states": 27, "n_slow": 2, "seed": 0, "vocabulary": "letters"}
-    found = NetworkIdentity(head | {"training_tokens": 1} | losses(run), [exact], {})
+    found = NetworkIdentity(head | {"training_tokens": 1} | losses(run), [exact, text], {})
     assert found.exit_code == 0 and "verdict: HOLDS" in network_table(found)
+    assert "verdict: MEASURED" in network_table(found) and "the network as trained, P = 4" in network_table(found)
     data = json.loads(found.to_json())
     assert data["rooms"][0]["name"] == "exact" and data["rooms"][0]["rows"][0].keys() >= {
         "period",
         "gap_tv",
         "residual",
     }
-    assert len(network_figure(data).axes) == 1
+    assert len(network_figure(data).axes) == 2

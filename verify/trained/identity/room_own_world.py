@@ -119,20 +119,25 @@ def own_world_room(
         else None
     )
     facts["certified"] = certified
-    verdict, reason, ratio = judge([rows[k] for k in usable], slope, interval, floor, certified)
+    missed = max(row["pooling_residual"] for row in rows)  # φ_θ has no part in it, nor has its floor
+    verdict, reason, ratio = judge([rows[k] for k in usable], slope, interval, floor, certified, missed)
     return Room("own_world", verdict, reason, slope, interval, ratio, rows, facts)
 
 
 def judge(
-    rows: list[Row], slope: float | None, interval: tuple[float, float] | None, floor: float, certified: bool
+    rows: list[Row],
+    slope: float | None,
+    interval: tuple[float, float] | None,
+    floor: float,
+    certified: bool,
+    missed: float,
 ) -> tuple[Verdict, str, float | None]:
     """(verdict, reason, median of measured over predicted in the finer half) of the rows that are above the floor.
 
-    VIOLATED: a bound below the gap; block means that are not as predicted; or a slope or ratio off where φ_θ does
+    missed: how far the block means are from the prediction, relative to it, at worst over all rows. VIOLATED: a bound below the gap; block means that are not as predicted; or a slope or ratio off where φ_θ does
     represent them (its residual is within the tolerance of the ratio). INCONCLUSIVE: fewer than two decades of ε, a
     floor above 1e-5, or a φ_θ that is not near x̄(y).
     """
-    missed = max((row["pooling_residual"] for row in rows), default=0.0)
     if missed > POOLING_WITHIN:
         return Verdict.VIOLATED, f"the block means miss p_st + the predicted gap by {missed:.1e} of it", None
     if not certified:

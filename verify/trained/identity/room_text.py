@@ -60,8 +60,9 @@ def text_room(
         kernel = phi = None
         for period in PERIODS:
             counts = _block_counts(tokens, blocks.start, period, n)
-            kernel = fit_kernel(psi, counts, start=kernel, tolerance=1e-7).unknowns
-            phi = fit_regression(psi, counts.sum(1) / period, start=phi, tolerance=1e-8).unknowns
+            solved = fit_kernel(psi, counts, start=kernel, tolerance=1e-7)
+            learned = fit_regression(psi, counts.sum(1) / period, start=phi, tolerance=1e-8)
+            kernel, phi = solved.unknowns, learned.unknowns
             row, gap = _row(
                 psi,
                 psi_test,
@@ -73,6 +74,7 @@ def text_room(
                 blocks.start,
                 period,
             )
+            row |= {"kernel_gradient": solved.gradient, "newton_gradient": learned.gradient}
             rows.append(row)
             gaps.append(gap)
     with torch.no_grad():
