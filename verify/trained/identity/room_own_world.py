@@ -134,7 +134,9 @@ def judge(
 ) -> tuple[Verdict, str, float | None]:
     """(verdict, reason, median of measured over predicted in the finer half) of the rows that are above the floor.
 
-    missed: how far the block means are from the prediction, relative to it, at worst over all rows. VIOLATED: a bound below the gap; block means that are not as predicted; or a slope or ratio off where φ_θ does
+    missed: how far the block means are from the prediction, relative to it, at worst over all rows.
+
+    VIOLATED: a bound below the gap; block means that are not as predicted; or a slope or ratio off where φ_θ does
     represent them (its residual is within the tolerance of the ratio). INCONCLUSIVE: fewer than two decades of ε, a
     floor above 1e-5, or a φ_θ that is not near x̄(y).
     """
