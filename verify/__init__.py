@@ -10,6 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from verify.trained.identity.system import as_system
 
 __all__ = ["as_system"]
@@ -29,4 +32,6 @@ def lazy_exports(package: str, home: Mapping[str, str]) -> tuple[Callable[[str],
     return get, lambda: sorted(home)
 
 
+__getattr__: Callable[[str], Any]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = lazy_exports(__name__, {"as_system": "verify.trained.identity.system"})

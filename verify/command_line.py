@@ -124,7 +124,7 @@ def check_writable(folder: Path, option: str = "--out") -> Path:
     return folder
 
 
-def strict_json(value: Any) -> str:
+def strict_json(value: object) -> str:
     """JSON with NaN and infinities as null; numbers keep 17 digits."""
     return json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
 

@@ -19,10 +19,15 @@ from typing import TYPE_CHECKING
 from verify import lazy_exports
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from verify.ablation.result import Ablation
     from verify.ablation.study import measure
 
 __all__ = ["Ablation", "measure"]
+__getattr__: Callable[[str], Any]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {

@@ -26,6 +26,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
+from network.arguments import Integer, Text
 from verify.statistics.verdict import NOT_RUN, EmpiricalVerdict, ExactVerdict, GapVerdict, Verdict
 
 PROFILES = ("quick", "paper", "scale")
@@ -49,8 +50,8 @@ class Profile:
         3
     """
 
-    name: Any = "quick"
-    seeds: tuple[Any, ...] = (0,)
+    name: Text = "quick"
+    seeds: tuple[Integer, ...] = (0,)
     device: str = "cpu"
     trained: tuple[dict[str, Any], ...] = ()
     rigorous: bool = False
@@ -88,7 +89,7 @@ class Outcome:
     interval: tuple[float, float] | None = None
     reason: str = ""
     details: dict[str, Any] = field(default_factory=dict)
-    verdict: Any
+    verdict: Text
 
     @property
     def refuted(self) -> bool:
@@ -294,7 +295,9 @@ class ExactClaim(Claim[Exact]):
         ('HOLDS', 'VIOLATED')
     """
 
-    tag, outcome, vocabulary = "exact", Exact, ExactVerdict
+    tag: ClassVar[str] = "exact"
+    outcome: ClassVar[type[Outcome]] = Exact
+    vocabulary: ClassVar[type[enum.StrEnum]] = ExactVerdict
 
 
 class StructuralClaim(Claim[Structural]):
@@ -306,7 +309,9 @@ class StructuralClaim(Claim[Structural]):
         ('structural', ['HOLDS', 'VIOLATED', 'INCONCLUSIVE'])
     """
 
-    tag, outcome, vocabulary = "structural", Structural, Verdict
+    tag: ClassVar[str] = "structural"
+    outcome: ClassVar[type[Outcome]] = Structural
+    vocabulary: ClassVar[type[enum.StrEnum]] = Verdict
 
 
 class HeuristicClaim(Claim[Empirical]):
@@ -318,7 +323,9 @@ class HeuristicClaim(Claim[Empirical]):
         ('heuristic', False)
     """
 
-    tag, outcome, vocabulary = "heuristic", Empirical, EmpiricalVerdict
+    tag: ClassVar[str] = "heuristic"
+    outcome: ClassVar[type[Outcome]] = Empirical
+    vocabulary: ClassVar[type[enum.StrEnum]] = EmpiricalVerdict
 
 
 class EmpiricalClaim(Claim[Empirical]):
@@ -330,7 +337,9 @@ class EmpiricalClaim(Claim[Empirical]):
         ('empirical', False)
     """
 
-    tag, outcome, vocabulary = "empirical", Empirical, EmpiricalVerdict
+    tag: ClassVar[str] = "empirical"
+    outcome: ClassVar[type[Outcome]] = Empirical
+    vocabulary: ClassVar[type[enum.StrEnum]] = EmpiricalVerdict
 
 
 class GapClaim(Claim[Gap]):
@@ -342,7 +351,9 @@ class GapClaim(Claim[Gap]):
         ('gap', ['MEASURED'])
     """
 
-    tag, outcome, vocabulary = "gap", Gap, GapVerdict
+    tag: ClassVar[str] = "gap"
+    outcome: ClassVar[type[Outcome]] = Gap
+    vocabulary: ClassVar[type[enum.StrEnum]] = GapVerdict
 
 
 def _require(outcome: Outcome, vocabulary: type) -> None:

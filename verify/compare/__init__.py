@@ -19,7 +19,12 @@ from typing import TYPE_CHECKING
 from verify import lazy_exports
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from verify.compare.comparison import Row, compare
 
 __all__ = ["Row", "compare"]
+__getattr__: Callable[[str], Any]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = lazy_exports(__name__, dict.fromkeys(__all__, "verify.compare.comparison"))

@@ -14,7 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from network.arguments import Integer, Number, Probability
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,12 +40,12 @@ class Regimes:
         16
     """
 
-    s: Any = 0.7
-    f: Any = Fraction(1, 256)
-    n: Any = 16
-    block: Any = 8
-    seed: Any = 0
-    length: Any = LENGTH
+    s: Number = 0.7
+    f: Probability = Fraction(1, 256)
+    n: Integer = 16
+    block: Integer = 8
+    seed: Integer = 0
+    length: Integer = LENGTH
 
     def __post_init__(self) -> None:
         if isinstance(self.s, bool) or not isinstance(self.s, int | float) or not 0 <= self.s < float("inf"):

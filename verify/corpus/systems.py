@@ -10,7 +10,9 @@ is possible without it has no closed form here, and none is given.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from network.arguments import Integer, Number, Text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,12 +32,12 @@ class SystemText:
         8
     """
 
-    system: Any
-    period: Any = 8
-    blocks: Any = 64
-    step: Any = 0.05
-    seed: Any = 0
-    length: Any = LENGTH
+    system: Text
+    period: Integer = 8
+    blocks: Integer = 64
+    step: Number = 0.05
+    seed: Integer = 0
+    length: Integer = LENGTH
 
     def __post_init__(self) -> None:
         from theory import list_systems

@@ -26,7 +26,7 @@ class Fit:
         True
     """
 
-    phi_theta: Any
+    phi_theta: Callable[[Tensor], Tensor]
     converged: bool
     note: str
 

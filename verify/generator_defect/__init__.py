@@ -21,11 +21,16 @@ from typing import TYPE_CHECKING
 from verify import lazy_exports
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from verify.generator_defect.block import block_defect
     from verify.generator_defect.jacobian import jacobians
     from verify.generator_defect.measurement import GeneratorDefect, measure_defect
 
 __all__ = ["GeneratorDefect", "block_defect", "jacobians", "measure_defect"]
+__getattr__: Callable[[str], Any]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {

@@ -19,12 +19,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from network.arguments import Flag, Integer
 from verify.generator_defect.distance import DefectFigures, Null, mean_figures, rotated_null
 from verify.generator_defect.nulls import AxisNulls, axis_nulls, correlation_with_attention
 
@@ -95,15 +95,16 @@ def block_defect(
     *,
     phi: Tensor | None,
     hears: Bool[Tensor, "B T"],
+    block: Integer,
+    coupled: Flag,
     attention: Tensor | None = None,
     iterations: int = ITERATIONS,
     seed: int = 0,
-    **which: Any,
 ) -> BlockDefect:
     """The figures of the update F(x)[B, T, d] with these Jacobians at x; phi[B, T, d]: φ_θ(y) at tokens of `hears`.
 
-    attention: W[S, L, L], the weights of the sequences of `token`, mean over heads. seed: of the nulls. which: the
-    fields that name the block. (The reference takes its token axis from other sequences than its channel axis, hence
+    attention: W[S, L, L], the weights of the sequences of `token`, mean over heads. seed: of the nulls. block,
+    coupled: as in `BlockDefect`. (The reference takes its token axis from other sequences than its channel axis, hence
     the separate sizes.)
 
     Examples:
@@ -138,7 +139,8 @@ def block_defect(
         fixed_point=fixed_point,
         phi_state=against(phi, x, hears),
         phi_fixed_point=against(phi, end, hears & reached),
-        **which,
+        block=block,
+        coupled=coupled,
     )
 
 

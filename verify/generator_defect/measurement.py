@@ -6,6 +6,7 @@ import copy
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from network.arguments import Integer, Tokens
 from verify.command_line import strict_json
 
 if TYPE_CHECKING:
@@ -45,7 +46,12 @@ class GeneratorDefect:
 
 
 def measure_defect(
-    model: FastSlowLM, tokens: Any, *, iterations: Any = None, null_samples: Any = NULL_SAMPLES, seed: int = 0
+    model: FastSlowLM,
+    tokens: Tokens,
+    *,
+    iterations: Integer | None = None,
+    null_samples: Integer = NULL_SAMPLES,
+    seed: int = 0,
 ) -> GeneratorDefect:
     """Measure every fast block of `model` at the states that tokens[B, T] drive it through; float64 throughout.
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from network.arguments import Integer, Integers, Number
 from network.command_line import LARGEST_SEED
 from verify.command_line import check_device, strict_json
 from verify.manifold_gap.options import (
@@ -87,19 +88,19 @@ class ManifoldGap:
 
 def measure(
     system: FastSlowSystem | str,
-    periods: Any = DEFAULT_PERIODS,
+    periods: Integers = DEFAULT_PERIODS,
     *,
-    seed: Any = 0,
+    seed: Integer = 0,
     observe: str = "clock",
     fit: str | None = None,
-    step: Any = None,
+    step: Number | None = None,
     kernel: str = "exp",
     device: str = "cpu",
     samples: int | None = None,
     phi_theta: Callable[..., Tensor] | None = None,
     theory_system: FastSlowSystem | None = None,
-    train_pairs: Any = None,
-    test_points: Any = None,
+    train_pairs: Integer | None = None,
+    test_points: Integer | None = None,
     progress: bool = False,
 ) -> ManifoldGap:
     """Measure TV(φ_θ, p_st) over `periods` on `system` (a `FastSlowSystem` or the name of a built-in one).

@@ -19,9 +19,14 @@ from typing import TYPE_CHECKING
 from verify import lazy_exports
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from verify.reduction.judgement import Reduction, measure
 
 __all__ = ["Reduction", "measure"]
+__getattr__: Callable[[str], Any]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = lazy_exports(
     __name__, {"Reduction": "verify.reduction.judgement", "measure": "verify.reduction.judgement"}
 )

@@ -42,7 +42,8 @@ class Study(Generic[Name]):
     ) -> None:
         if not seeds or len(set(seeds)) != len(seeds):
             raise ValueError(f"seeds must be different and at least one, got {list(seeds)}")
-        self.models, self.seeds = dict(models), tuple(seeds)
+        self.models: dict[Name, FastSlowConfig] = dict(models)
+        self.seeds: tuple[int, ...] = tuple(seeds)
         self.ended: dict[str, CellResult] = {}
         self.cells: dict[tuple[Name, int], Cell] = {
             (name, seed): training_cell(

@@ -14,10 +14,15 @@ from typing import TYPE_CHECKING
 from verify import lazy_exports
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from verify.trained.identity.measurement import NetworkIdentity, measure_network
     from verify.trained.identity.run import open_run, train_default
 
 __all__ = ["NetworkIdentity", "measure_network", "open_run", "train_default"]
+__getattr__: Callable[[str], Any]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from network.arguments import Probe
 
 if TYPE_CHECKING:
     from theory import FastSlowSystem
 
 
-def as_system(model: Any) -> FastSlowSystem:
+def as_system(model: Probe) -> FastSlowSystem:
     """`model`, a `network.GeneratorLM`, as the `FastSlowSystem` of A_θ and g_θ on the box of the y that it visited.
 
     Its token clock is that of the network with kernel 'euler' and step 1. The weights are copied: training on does not
