@@ -57,7 +57,7 @@ class FastSlowForCausalLM(PreTrainedModel, GenerationMixin):
 
     model: FastSlowLM
 
-    config_class: type[FastSlowHFConfig] = FastSlowHFConfig
+    config_class: type[FastSlowHFConfig] = FastSlowHFConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     base_model_prefix = "model"
     main_input_name = "input_ids"
 
@@ -90,7 +90,9 @@ class FastSlowForCausalLM(PreTrainedModel, GenerationMixin):
         loss = None if labels is None else cross_entropy(logits[:, :-1], labels[:, 1:])
         return CausalLMOutput(loss=loss, logits=logits)
 
-    def prepare_inputs_for_generation(self, input_ids: Tensor, **options: Any) -> dict[str, Any]:
+    def prepare_inputs_for_generation(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, input_ids: Tensor, **options: Any
+    ) -> dict[str, Any]:
         """The window of the text that the model sees."""
         return {"input_ids": input_ids[:, window_start(input_ids.shape[1], self.model.config.block_size) :]}
 
@@ -103,19 +105,21 @@ def _refill(module: Any, table: Tensor) -> None:
 def export(run: str | Path, folder: str | Path) -> Path:
     """Write the newest checkpoint of `run` as a Hugging Face model in `folder`: configuration, weights, tokenizer.
 
-    Raises `ValueError` where `run` is no run, or the folder holds something already.
+    Raises `ValueError` where `run` is no run or one of arm generator, or the folder holds something already.
     """
     target = Path(folder)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ValueError(f"{target} is there already and not an empty folder; name a new one")
     trained = load_run(run)
+    if not isinstance(trained, FastSlowLM):
+        raise ValueError(f"{run} is of arm generator, which `transformers` has no class for here; use network.load_run")
     config = FastSlowHFConfig(trained.config.to_dict(), eos_token_id=SEPARATOR, bos_token_id=SEPARATOR)
     config.auto_map = {
         "AutoConfig": "modeling_fastslow.FastSlowHFConfig",
         "AutoModelForCausalLM": "modeling_fastslow.FastSlowForCausalLM",
     }
     config.architectures = ["FastSlowForCausalLM"]
-    model = FastSlowForCausalLM(config)
+    model: Any = FastSlowForCausalLM(config)
     model.model = trained
     model.to(next(trained.parameters()).dtype)
     model.save_pretrained(target)

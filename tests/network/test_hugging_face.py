@@ -42,3 +42,14 @@ def test_logits_tokens_and_text_are_those_of_the_run(corpus_folder, tmp_path, bp
     with pytest.raises(ValueError, match="attention_mask hides tokens"):
         theirs(window, attention_mask=torch.zeros_like(window))
     assert main([str(run), str(out)]) == 2 and "name a new one" in capsys.readouterr().err
+
+
+def test_a_run_of_arm_generator_is_refused_and_measured_elsewhere(corpus_folder, tmp_path, capsys):
+    from verify.generator_defect.command import main as defect
+
+    data = load_data(open_corpus(corpus_folder), cache=tmp_path / "cache")
+    model = FastSlowConfig(data.vocab_size, block_size=16, n_embd=8, n_head=2, period=4, arm="generator")
+    run = tmp_path / "run"
+    train(model, TrainConfig(tokens=640, evaluations=1, eval_tokens=64), data=data, run=run)
+    assert main([str(run), str(tmp_path / "out")]) == 2 and "use network.load_run" in capsys.readouterr().err
+    assert defect([str(run)]) == 2 and "manifold_gap --network" in capsys.readouterr().err

@@ -89,7 +89,7 @@ def manifold(y, eps, tolerance, code, room, x):
     u, p = room.u, room.p
     u[n:] = y
     hold(u[n:], code.low, code.high, code.base, code.period)
-    call(code.A, u.ctypes.data, room.A.ctypes.data, 1)
+    call(code.A, u.ctypes.data, room.A.ctypes.data, 1)  # pyright: ignore[reportCallIssue]
     status, root, watch = prepare(room.A, tolerance, room.W, room.exits)
     if status != SOLVED:
         return False
@@ -136,7 +136,7 @@ def field(y, eps, direction, tolerance, code, room, x, out):
         return False
     n = x.shape[0]
     room.u[:n] = x
-    call(code.g, room.u.ctypes.data, out.ctypes.data, 1)
+    call(code.g, room.u.ctypes.data, out.ctypes.data, 1)  # pyright: ignore[reportCallIssue]
     for k in range(out.shape[0]):
         out[k] *= direction
     return True

@@ -103,7 +103,7 @@ def _trained(profile: Profile, seed: int) -> tuple[tuple[BlockDefect, ...], list
     data = load_data(open_corpus("shakespeare"))
     training = TrainConfig(tokens=tokens, seed=seed, evaluations=1, eval_tokens=4096)
     config = FastSlowConfig(**sizes)
-    model = train(config, training, data=data, device=profile.device).model
+    model: Any = train(config, training, data=data, device=profile.device).model
     read = validation_tokens({"corpus": data.corpus, "bpe": None, "sha256": data.sha256}, 2, 64).to(profile.device)
     drawn = initial_defects(config, read, seeds=DRAWS)
     return measure_defect(model, read, iterations=200, null_samples=2).blocks, [one.blocks for one in drawn]

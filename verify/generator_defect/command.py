@@ -69,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _command(arguments: Any) -> int:
     device = check_device(arguments.device)
 
+    from network import FastSlowLM
     from network.checkpoint import load_checkpoint
     from network.run_folder import load_run
     from verify.generator_defect.reference import measure_reference
@@ -76,7 +77,15 @@ def _command(arguments: Any) -> int:
     from verify.statistics.provenance import provenance
 
     # Every run is opened before the first is measured: a typing error in the last name must not cost minutes.
-    opened = [(name, load_checkpoint(name), load_run(name, device)) for name in arguments.runs]
+    opened = []
+    for name in arguments.runs:
+        checkpoint, model = load_checkpoint(name), load_run(name, device)
+        if not isinstance(model, FastSlowLM):
+            raise UsageError(
+                f"{name} is of arm generator, which has no attention blocks; its gap is measured by "
+                f"python -m verify.manifold_gap --network {name}"
+            )
+        opened.append((name, checkpoint, model))
     measured: list[dict[str, Any]] = []
     results: list[GeneratorDefect] = []
     for name, checkpoint, model in opened:

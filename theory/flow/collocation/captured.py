@@ -36,8 +36,8 @@ def run(rows, state, tableau, control, addresses, box, every, budget):
             U[:] = state.nodes[r]
             for j in range(s):
                 hold(U[j, n:], low, high, base, period)
-            call(addresses[0], U.ctypes.data, A.ctypes.data, s)
-            call(addresses[1], U.ctypes.data, g.ctypes.data, s)
+            call(addresses[0], U.ctypes.data, A.ctypes.data, s)  # pyright: ignore[reportCallIssue]
+            call(addresses[1], U.ctypes.data, g.ctypes.data, s)  # pyright: ignore[reportCallIssue]
             steps.advance(one, A, g, state, tableau, control)
             calls += 1
             if calls >= every and state.stale[r]:
