@@ -1,3 +1,6 @@
+# pyright: basic, reportMissingImports=false, reportIncompatibleVariableOverride=false, reportIncompatibleMethodOverride=false
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+# (transformers is an extra, and its classes are typed for its own models)
 """A run as a model of the library `transformers`: `AutoModelForCausalLM` and `AutoTokenizer` read what `export` writes.
 
     import network.hugging_face                                  # registers the model type `fastslow`

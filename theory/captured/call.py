@@ -8,8 +8,7 @@ from numba import types
 from numba.extending import intrinsic
 
 
-@intrinsic
-def call(typingctx: Any, address: Any, source: Any, target: Any, count: Any) -> Any:  # pyright: ignore[reportUnusedParameter]
+def _call(typingctx: Any, address: Any, source: Any, target: Any, count: Any) -> Any:  # pyright: ignore[reportUnusedParameter]
     """void f(const double *source, double *target, int64 count) at `address`; pointers as integers, `a.ctypes.data`."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -25,3 +24,7 @@ def call(typingctx: Any, address: Any, source: Any, target: Any, count: Any) -> 
 
     integer = types.int64
     return types.void(integer, integer, integer, integer), generate
+
+
+# numba gives the typing context itself: to type checkers a call has the four numbers alone
+call: Any = intrinsic(_call)

@@ -63,7 +63,8 @@ def _emit(ir: Any, module: Any, name: str, graph: Graph, outputs: Sequence[Any],
     double, integer, boolean = ir.DoubleType(), ir.IntType(64), ir.IntType(1)
     pointer = double.as_pointer()
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer, pointer, integer]), name)
-    source, target, count = function.args
+    arguments: Any = function.args
+    source, target, count = arguments
     for argument in (source, target):
         argument.add_attribute("noalias")
     head, body, done = (function.append_basic_block(label) for label in ("head", "body", "done"))

@@ -73,7 +73,7 @@ def checked_sets(targets: Any, n: int, name: str) -> list[list[int]]:
         raise ValueError(f"{name} must name at least one state each, got {targets!r}")
     seen: set[int] = set()
     for state in (state for members in sets for state in members):
-        if isinstance(state, bool) or not isinstance(state, Integral) or not 0 <= state < n:
+        if isinstance(state, bool) or not isinstance(state, Integral) or not 0 <= int(state) < n:
             raise ValueError(f"{name} holds {state!r}; states are the integers 0 … {n - 1}")
         if int(state) in seen:
             raise ValueError(f"{name} name state {int(state)} twice: the sets must be disjoint, leave one out")

@@ -107,4 +107,5 @@ def attention_chain(W: Dense) -> AttentionChain:
         every = torch.where(causal[..., None, None], torch.full_like(A, 1.0 / T), A)  # a harmless chain in their place
         gap = torch.where(causal, leaving.amin(-1), spectral_gap(from_rates(every)))
     found = weights[..., 1:, 0].mean(-1), steps[..., 1:].mean(-1), gap, stationary, steps
-    return AttentionChain(*(value.to(given.dtype) for value in found), causal)
+    weight, to_first, gap, stationary, steps = (value.to(given.dtype) for value in found)
+    return AttentionChain(weight, to_first, gap, stationary, steps, causal)

@@ -124,9 +124,10 @@ def sparse_relaxation_times(A: Any, k: int) -> Tensor:
 
     count = min(n - 2, max(2 * k, k + 10))
     start = np.random.default_rng(0).standard_normal(n)
-    operator: Any = LinearOperator((n, n), matvec=apply, dtype=np.float64)
+    make: Any = LinearOperator
+    operator = make((n, n), matvec=apply, dtype=np.float64)
     try:
-        found = eigs(operator, k=count, which="LM", v0=start - response.p * start.sum(), return_eigenvectors=False)
+        found: Any = eigs(operator, k=count, which="LM", v0=start - response.p * start.sum(), return_eigenvectors=False)
     except ArpackError as error:
         raise NumericalError(
             f"the slowest modes do not converge: {error}; ask for another k, so that no cluster of modes is cut"

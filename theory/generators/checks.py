@@ -10,7 +10,8 @@ stationary distribution if and only if there is exactly one recurrent class (Nor
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeGuard
+from dataclasses import dataclass
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -30,7 +31,8 @@ _SPARSE_TOO = (
 )
 
 
-class Fault(NamedTuple):
+@dataclass(frozen=True)
+class Fault:
     """Why a matrix is no generator, and the batch element in which that shows."""
 
     text: str
@@ -100,9 +102,10 @@ def _refuse_what_numpy_misreads(A: Any, name: str) -> None:
     index: Any = getattr(A, "index", None)
     columns: Any = getattr(A, "columns", None)
     labelled = columns is not None and index is not None and not callable(index) and len(index) == len(columns)
-    if labelled and list(index) != list(columns):
+    rows: Any = index
+    if labelled and list(rows) != list(columns):
         raise GeneratorError(
-            f"the rows and the columns of {name} are labelled differently, {list(index)[:4]} … and "
+            f"the rows and the columns of {name} are labelled differently, {list(rows)[:4]} … and "
             f"{list(columns)[:4]} …: pass {name}.to_numpy() if the order of both is the same, or bring them to one "
             f"order with {name}.loc[labels, labels]"
         )
@@ -182,8 +185,10 @@ def look_of(M: Tensor) -> Look:
         bool((off >= 0).all()),
         bool((off <= 0).all()),
         bool((M.diagonal() >= 0).all()),
-        *zero,
-        *one,
+        zero[0],
+        zero[1],
+        one[0],
+        one[1],
         bool((M.round() == M).all()),
     )
 
