@@ -16,7 +16,7 @@ TITLES = {
     "own_world": "structural: the network's own world",
     "text": "gap: real text",
 }
-SERIES = {
+SERIES: dict[str, tuple[tuple[str, ...], ...]] = {
     "exact": (
         ("gap_tv", "TV(m⁺, p_st)", "blue", "o", "-"),
         ("other_gap_tv", "to another label's p_st", "purple", "v", ":"),

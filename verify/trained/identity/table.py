@@ -10,7 +10,7 @@ TITLES = {
     "own_world": "structural: φ_θ against p_st(A_θ(y)) in the network's own world",
     "text": "gap: φ_θ and A_θ on real text, y held for P tokens",
 }
-COLUMNS = {
+COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
     "exact": (("gap TV", "gap_tv"), ("boundary", "predicted_tv"), ("residual", "residual"))
     + (("b → −b", "swapped_residual"), ("other p_st", "other_gap_tv"), ("spread", "spread_tv")),
     "own_world": (("gap TV", "gap_tv"), ("predicted", "predicted_tv"), ("learning", "residual"))
