@@ -114,7 +114,7 @@ def occupation_interval(
     if start is not None:
         centre, half = _from_start(A, occupation, t, _vectors(A, start, "start"), z, (1.0 - level) ** -0.5)
     else:
-        if not bool((stationary_distribution(A) > 0).all()):
+        if not bool((plain(stationary_distribution(A)) > 0).all()):
             raise ValueError("A has transient states, whose occupation is all start: pass start=, the law at time 0")
         variance = occupation_covariance(A).diagonal(dim1=-2, dim2=-1)
         centre, half = occupation, z * (variance.clamp(min=0.0) / t).sqrt()
