@@ -54,6 +54,7 @@ CALLS = {
     "is_lumpable": lambda M: theory.is_lumpable(M, [[0, 1], [2, 3]]),
     "occupation_mean": lambda M: theory.occupation_mean(M, Q, 3.0),
     "occupation_covariance": lambda M: theory.occupation_covariance(M),
+    "occupation_variance": lambda M: theory.occupation_variance(M, Q, 3.0),
     "occupation_interval": lambda M: theory.occupation_interval(M, Q, 3.0),
     "occupation_chi2": lambda M: theory.occupation_chi2(M, Q, 3.0)[0],
     "expected_occupation_tv": lambda M: theory.expected_occupation_tv(M, 3.0),

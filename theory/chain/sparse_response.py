@@ -17,7 +17,6 @@ from theory.generators.sparse import checked_rates
 from theory.kinds import Columns, Dense, Sparse
 from theory.stationary.sparse.distribution import sparse_stationary_distribution
 from theory.stationary.sparse.response import Response
-from theory.stationary.sparse.stopped import reaching, stopped
 
 
 def rate_gradient(A: Sparse, gradient: Dense) -> Columns:
@@ -80,6 +79,8 @@ def sparse_certificate(A: Any, q: Any) -> Tensor:
     the expected times to the root. The bound holds whatever the root is; it is sharpest, within a factor of two or so,
     at a likely state, so one is looked for with p_st, of which nothing else is used.
     """
+    from theory.stationary.sparse.stopped import reaching, stopped
+
     found = checked_rates(A)
     vector = _vector(A, q, "q")
     n, unit = len(vector), np.finfo(np.float64).eps / 2

@@ -12,13 +12,15 @@ Adjoint: with f a function of p_st and f' its gradient, λᵀB = (f' − (f'·p)
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from theory.generators.sparse import SparseRates, checked_rates
 from theory.stationary.sparse.distribution import sparse_stationary_distribution
-from theory.stationary.sparse.stopped import StoppedChain, stopped
+
+if TYPE_CHECKING:
+    from theory.stationary.sparse.stopped import StoppedChain
 
 
 class Response:
@@ -36,6 +38,8 @@ class Response:
         free[self.root] = False
         self.chain: StoppedChain | None = None
         if len(self.p) > 1:
+            from theory.stationary.sparse.stopped import stopped  # its kernels import numba
+
             self.chain, self.free = stopped(self.found, free)
 
     def solve(self, v: np.ndarray) -> np.ndarray:
