@@ -61,7 +61,7 @@ def test_row_convention_is_transposed_and_checked():
         (np.zeros((0, 0)), r"shape \(0, 0\)"),
         (np.zeros(4), r"shape \(4,\)"),
         (np.array([[-1.0, np.nan], [1.0, -1.0]]), r"non-finite entry nan at \[0, 1\]"),
-        (np.array([[-np.inf, 1.0], [np.inf, -1.0]]), r"non-finite entry -inf at \[0, 0\]"),
+        (np.array([[-np.inf, 1.0], [np.inf, -1.0]]), r"non-finite entry inf at \[1, 0\]"),
         (np.array([[1.0, 1.0], [-1.0, -1.0]]), r"negative rate -1 at \[1, 0\]"),
         (np.array([[-1.0, 1.0], [2.0, -2.0]]), "column 0 of A sums to 1.*looks transposed.*from_row_convention"),
         (np.array([[-1.0, 1.0], [2.0, -1.0]]), "column 0 of A sums to 1.*from_rates"),

@@ -63,10 +63,9 @@ def _emit(ir: Any, module: Any, name: str, graph: Graph, outputs: Sequence[Any],
     double, integer, boolean = ir.DoubleType(), ir.IntType(64), ir.IntType(1)
     pointer = double.as_pointer()
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer, pointer, integer]), name)
-    arguments: Any = function.args
-    source, target, count = arguments
+    source, target, count = function.args
     for argument in (source, target):
-        argument.add_attribute("noalias")
+        argument.add_attribute("noalias")  # pyright: ignore[reportAttributeAccessIssue]
     head, body, done = (function.append_basic_block(label) for label in ("head", "body", "done"))
     b = ir.IRBuilder(head)
     b.cbranch(b.icmp_signed(">", count, integer(0)), body, done)

@@ -102,11 +102,11 @@ def _refuse_what_numpy_misreads(A: Any, name: str) -> None:
     index: Any = getattr(A, "index", None)
     columns: Any = getattr(A, "columns", None)
     labelled = columns is not None and index is not None and not callable(index) and len(index) == len(columns)
-    rows: Any = index
-    if labelled and list(rows) != list(columns):
+    rows, names = ([*labels] if labelled else [] for labels in (index, columns))
+    if rows != names:
         raise GeneratorError(
-            f"the rows and the columns of {name} are labelled differently, {list(rows)[:4]} … and "
-            f"{list(columns)[:4]} …: pass {name}.to_numpy() if the order of both is the same, or bring them to one "
+            f"the rows and the columns of {name} are labelled differently, {rows[:4]} … and "
+            f"{names[:4]} …: pass {name}.to_numpy() if the order of both is the same, or bring them to one "
             f"order with {name}.loc[labels, labels]"
         )
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 RESOLUTION = 0.05  # of the distance at initialisation: a generator with 1 % of noise on it is nearer than that
 DRAWS = tuple(range(100, 105))  # seeds of the initialisations that the trained blocks are held against
-SIZES: dict[str, tuple[dict[str, int], int]] = {
+SIZES: dict[str, tuple[dict[str, Any], int]] = {
     "quick": ({"n_embd": 32, "n_layer": 2, "block_size": 64}, 60_000),
     "paper": ({}, 500_000),
     "scale": ({}, 10_000_000),

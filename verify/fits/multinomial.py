@@ -63,7 +63,7 @@ class SampledFit(Fit):
         """∂φ_θ,i / ∂(unknowns) [k, n, r (n − 1)]."""
         with torch.no_grad():
             q = self.phi_theta(y)
-            used = design_matrix(self.phi_theta, y) @ self.directions
+            used = design_matrix(self.phi_theta, y) @ self.directions  # pyright: ignore[reportArgumentType]
         by_logit = torch.diag_embed(q) - q[:, :, None] * q[:, None, :]
         return torch.einsum("kij,ja,kr->kira", by_logit, self.basis, used).flatten(-2)
 

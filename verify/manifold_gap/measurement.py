@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from network.arguments import Integer, Integers, Number
 from network.command_line import LARGEST_SEED
@@ -161,7 +161,7 @@ def measure(
             repeated.append(_repeated(test.y, train.y))
             return train_fit(train.y, train.x)
         given = phi_theta(period=period) if takes_period(phi_theta) else phi_theta
-        return Fit(given, True, "φ_θ was given, not fitted")
+        return Fit(cast("Any", given), True, "φ_θ was given, not fitted")
 
     remarks: dict[str, list[str]] = {}
     repeated: list[int] = []
