@@ -222,7 +222,8 @@ def test_help_states_the_exit_codes():
 
 
 def test_help_answers_without_torch():
-    code = "import sys; from verify.ablation import parser; parser().format_help(); assert 'torch' not in sys.modules"
+    code = "import sys; from verify.ablation.command import parser; parser().format_help(); "
+    code += "assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -157,7 +157,7 @@ def test_it_runs_without_git_display_or_network(tmp_path):
         "import socket, sys\n"
         "def refuse(*_, **__): raise OSError('no network')\n"
         "socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse\n"
-        "from verify.manifold_gap import main\n"
+        "from verify.manifold_gap.command import main\n"
         "sys.exit(main(sys.argv[1:]))"
     )
     environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}

@@ -113,7 +113,7 @@ def test_the_page_is_whole_unique_in_its_ids_and_asks_for_nothing(report):
 
 def test_every_claim_has_its_section_and_every_drawing_its_alternative(report):
     found = Page(page(report_content(report, CLAIMS)))
-    assert len(CLAIMS) == 17
+    assert len(CLAIMS) == 18
     assert {f"claim-{ident_of(claim.id)}" for claim in CLAIMS} <= set(found.ids)
     assert len(found.svgs) >= 2 + len(CLAIMS)
     for svg in found.svgs:
@@ -182,7 +182,7 @@ def test_what_must_not_be_overlooked_stands_at_the_top(report):
     content = report_content(Report((*broken, *report.claims[3:]), MADE_WITH), CLAIMS)
     assert [ident for ident, _ in content.remarks] == [claim.id for claim in broken]
     assert "ERROR: KeyError: 1" in page(content) and "its mutant went unnoticed" in markdown(content)
-    assert "16 of 17 mutants refuted" in content.summary and dict(content.counts)["ERROR"] == 1
+    assert "17 of 18 mutants refuted" in content.summary and dict(content.counts)["ERROR"] == 1
     sound = report_content(report, CLAIMS)
     assert sound.remarks == () and "Not as it must be" not in page(sound) + markdown(sound)
 
@@ -329,7 +329,7 @@ def test_the_page_of_the_claims_is_in_step(tmp_path, capsys):
     assert (ROOT / "docs" / "claims.md").read_text() == text, "run python -m verify.report --docs docs/claims.md"
     for found in CLAIMS:
         assert f"## {found.id}\n" in text and as_markdown(found.claim.statement) in text
-    assert text.count("needs --profile paper") == 2 and text.count("needs --profile scale") == 1
+    assert text.count("needs --profile paper") == 3 and text.count("needs --profile scale") == 1
 
 
 def test_the_table_of_the_claims_is_short_and_whole(capsys):
@@ -348,4 +348,4 @@ def test_the_documentation_refuses_a_broken_claim(tmp_path, capsys):
 
 
 def test_the_style_is_in_the_package():
-    assert (BUILT_IN.parent / "report.css").is_file()
+    assert (BUILT_IN.parent / "report" / "report.css").is_file()

@@ -50,9 +50,11 @@ def test_every_objective_has_p_st_as_its_minimiser_and_cross_entropy_p_epsilon(m
     found = variational_minimisers.check(Profile())
     assert found.verdict is Verdict.HOLDS
     entries = by_label(found)
-    assert len(entries) == 6
+    assert len(entries) == 12  # logits at single points and a φ_θ of y, by three objectives, on two systems
     for label, entry in entries.items():
         assert entry["verdict"] == "HOLDS", entry
+        if "φ_θ" in label:  # what a network represents is held against its own measured floor
+            continue
         assert entry["measured"] == pytest.approx(1.0, abs=1e-5 if "cross" in label else 1e-8)
 
 
