@@ -65,7 +65,7 @@ def _emit(ir: Any, module: Any, name: str, graph: Graph, outputs: Sequence[Any],
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer, pointer, integer]), name)
     source, target, count = function.args
     for argument in (source, target):
-        argument.add_attribute("noalias")  # pyright: ignore[reportAttributeAccessIssue]
+        argument.add_attribute("noalias")  # pyright: ignore
     head, body, done = (function.append_basic_block(label) for label in ("head", "body", "done"))
     b = ir.IRBuilder(head)
     b.cbranch(b.icmp_signed(">", count, integer(0)), body, done)

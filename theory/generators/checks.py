@@ -102,7 +102,8 @@ def _refuse_what_numpy_misreads(A: Any, name: str) -> None:
     index: Any = getattr(A, "index", None)
     columns: Any = getattr(A, "columns", None)
     labelled = columns is not None and index is not None and not callable(index) and len(index) == len(columns)
-    rows, names = ([*labels] if labelled else [] for labels in (index, columns))
+    rows: list[Any] = list(index) if labelled else []  # pyright: ignore
+    names: list[Any] = list(columns) if labelled else []  # pyright: ignore
     if rows != names:
         raise GeneratorError(
             f"the rows and the columns of {name} are labelled differently, {rows[:4]} … and "
