@@ -16,7 +16,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 TEXT = (ROOT / "docs" / "findings.md").read_text()
-DAGGERS = 29  # as many as there were; each stands for a number that no JSON holds
+# Each stands for a number that no JSON holds: 15 older ones and 14 of newer sections, to be brought into JSON.
+DAGGERS = 29
 NUMBER = re.compile(r"(?<![\w.^])(\d[\d,]*\.\d+(?:e-?\d+)?|\d+e-?\d+)(?![\d.]*\w)")
 # By the beginning of the section: what is set, computed from the numbers beside it, or true of other software.
 STATED = {
@@ -99,7 +100,7 @@ def test_every_number_of_a_section_stands_in_the_json_that_it_names(title):
     assert strangers(title, section) == []
 
 
-def test_there_are_no_more_daggers_than_there_were():
+def test_there_are_no_more_daggers_than_are_counted():
     assert TEXT.split("\n## ", 1)[1].count("†") <= DAGGERS
 
 
