@@ -1,7 +1,10 @@
 """Jump paths against the laws that define them, and every way of calling them wrongly."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,6 +90,15 @@ def test_alias_tables_hold_exactly_the_weights(weights, exponent):
     exact = scaled / scaled.max() / (scaled / scaled.max()).sum()
     np.testing.assert_allclose(drawn, exact, atol=4e-16 * n)
     assert (drawn[w == 0] == 0).all(), "a destination without weight must never be drawn"
+    # the same as a list, behind a row without jumps and with one of a single jump after it: destinations 7, 8, …
+    start, target = np.array([0, 0, n, n + 1], np.int32), np.append(np.arange(7, n + 7), 3).astype(np.int32)
+    accept, alias = np.empty(n + 1), np.empty(n + 1, np.int32)
+    kernels.alias_lists(np.append(scaled, 2.0), start, target, accept, alias)
+    listed = np.zeros(n + 7)
+    np.add.at(listed, target[:-1], accept[:-1] / n)
+    np.add.at(listed, alias[:-1], (1 - accept[:-1]) / n)
+    np.testing.assert_array_equal(listed[7:], drawn)
+    assert accept[-1] == 1.0 or alias[-1] == 3
 
 
 def test_the_law_at_the_end_is_the_matrix_exponential():
@@ -98,12 +110,13 @@ def test_the_law_at_the_end_is_the_matrix_exponential():
         assert stats.chisquare(seen, 40_000 * law).pvalue > 0.01
 
 
-def test_jumps_follow_the_rates_and_waits_the_exit_rates():
+@pytest.mark.parametrize("kind", [torch.as_tensor, sp.csr_array, sp.coo_matrix])
+def test_jumps_follow_the_rates_and_waits_the_exit_rates(kind):
     A = random_generator(5, seed=4)
     A[3, 1] += A[1, 1]  # the rate 1 -> 3 …
     A[3, 1] = 0.0  # … is taken out
     A = theory.from_rates(A.clamp(min=0))
-    path = theory.sample_jumps(A, 2, 40_000.0, seed=5)
+    path = theory.sample_jumps(kind(A), 2, 40_000.0, seed=5)
     states, waits = path.states.numpy(), np.diff(path.times.numpy())
     assert (states[1:] != states[:-1]).all()
     for j in range(5):
@@ -113,6 +126,30 @@ def test_jumps_follow_the_rates_and_waits_the_exit_rates():
         allowed = weights > 0
         assert stats.chisquare(to[allowed], to.sum() * weights[allowed] / weights.sum()).pvalue > 0.001
         assert stats.kstest(waits[states[:-1] == j] * -float(A[j, j]), "expon").pvalue > 0.001
+
+
+def test_a_sparse_chain_of_many_states_takes_memory_for_its_rates():
+    """Births at 50, deaths at k: p_st is Poisson; an absorbing state and a batch of starts."""
+    n = 100_000
+    A = theory.from_rates(
+        sp.diags_array([np.full(n - 1, 50.0), np.arange(1.0, n)], offsets=[-1, 1], format="csc", shape=(n, n))
+    )
+    theory.sample_jumps(A[:3, :3] - sp.diags_array(A[:3, :3].sum(axis=0)), 0, 1.0, seed=0, record=False)  # compiles
+    tracemalloc.start()
+    path = theory.sample_jumps(A, 50, 2000.0, seed=0, record=False)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200 * A.nnz  # 60 MB, where a table of whole rows would take 160 GB
+    p = theory.stationary_distribution(A)
+    tv = float(theory.total_variation(path.occupation, torch.from_numpy(p)))
+    lumped = theory.stationary_distribution(A[:120, :120] - sp.diags_array(A[:120, :120].sum(axis=0)))
+    assert np.abs(lumped - p[:120]).max() < 1e-12  # whose 120 states are all that is visited
+    dense = theory.from_rates((A[:120, :120] - sp.diags_array(A[:120, :120].diagonal())).toarray())
+    assert tv < 2 * float(theory.expected_occupation_tv(dense, 2000.0))
+    with pytest.raises(GeneratorError, match=r"occupation_interval\(path.A.toarray"):
+        _ = path.interval
+    ends = theory.sample_jumps(sp.csr_array(([1.0, -1.0], ([0, 1], [1, 1])), shape=(2, 2)), [[0], [1]], 40.0, seed=0)
+    assert ends.occupation.shape == (2, 1, 2) and ends.states[..., -1].tolist() == [[0], [0]]
 
 
 def test_the_number_of_jumps_agrees_with_a_plain_simulation():
@@ -261,6 +298,9 @@ def test_rates_of_very_different_size():
         ({"max_jumps": 0}, "max_jumps must be an integer >= 1"),
         ({"A": torch.eye(3).double()}, "sums to"),
         ({"A": torch.zeros(3, 3)}, "float64 only"),
+        ({"A": sp.csr_array((3, 3), dtype=np.float32)}, "float64 only: pass A.astype"),
+        ({"A": sp.csr_array((3, 3)), "state0": 3}, "state0 holds 3; the states of A are 0 to 2"),
+        ({"A": sp.csr_array(np.eye(3))}, "sums to"),
         ({"A": torch.zeros(2, 3, 3).double(), "state0": torch.zeros(3, dtype=torch.long)}, "must broadcast"),
     ],
 )

@@ -27,7 +27,7 @@ _LARGE = 10_000  # states from which on a dense matrix, 0.8 GB, is no way out
 _SPARSE_TOO = (
     "stationary_distribution, stationary_distributions, mean_first_passage_times and hitting_probabilities (to "
     "targets), solve_sum_zero, sensitivity, certificate, kemeny_constant, relaxation_times, spectral_gap, propagate, "
-    "entropy_production, has_detailed_balance, recurrent_classes and lump take it sparse"
+    "entropy_production, has_detailed_balance, recurrent_classes, lump and sample_jumps take it sparse"
 )
 
 

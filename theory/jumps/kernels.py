@@ -98,65 +98,103 @@ def _choose(accept, alias, state, a, b, c, d):
 
 @compiled
 @no_type_check
+def _jump(accept, alias, start, target, state, a, b, c, d):
+    """As `_choose`, from tables of whole rows [n, n] or from lists [entries]: row j is start[j] … start[j + 1] − 1."""
+    if accept.ndim == 2:
+        return _choose(accept, alias, state, a, b, c, d)
+    bits, a, b, c, d = _next(a, b, c, d)
+    first = np.int64(start[state])
+    place = np.float64(bits >> _U(11)) * _TO_UNIT * (np.int64(start[state + _U(1)]) - first)
+    column = np.int64(place)
+    chosen = target[first + column] if place - column < accept[first + column] else alias[first + column]
+    return _U(chosen), a, b, c, d
+
+
+@compiled
+@no_type_check
+def _fill_row(weights, accept, alias, share, small, large):
+    """Vose's table of one row of weights >= 0 that are not all 0; share, small, large [>= n] are room to work in."""
+    n = len(weights)
+    # By the largest first: the plain sum of rates near the top of the floating-point range is infinite.
+    largest = weights.max()
+    scale = n / (weights / largest).sum()
+    n_small, n_large = 0, 0
+    for i in range(n):
+        accept[i] = 1.0
+        alias[i] = i
+        share[i] = weights[i] / largest * scale
+        if share[i] < 1.0:
+            small[n_small] = i
+            n_small += 1
+        else:
+            large[n_large] = i
+            n_large += 1
+    while n_small > 0 and n_large > 0:
+        n_small -= 1
+        giver, taker = large[n_large - 1], small[n_small]
+        accept[taker] = share[taker]
+        alias[taker] = giver
+        share[giver] = (share[giver] + share[taker]) - 1.0
+        if share[giver] < 1.0:
+            n_large -= 1
+            small[n_small] = giver
+            n_small += 1
+    # Rounding can leave a few small columns; one without weight must still never be drawn.
+    heaviest = weights.argmax()
+    for k in range(n_small):
+        if weights[small[k]] == 0.0:
+            accept[small[k]] = 0.0
+            alias[small[k]] = heaviest
+
+
+@compiled
+@no_type_check
 def alias_tables(weights, accept, alias):
     """Fill accept[G, r, n] and alias[G, r, n] for drawing i with probability ∝ weights[G, j, i] in row j.
 
     In a generator's tables the row is the state left; one without weights keeps itself as its only destination.
     """
     groups, rows, n = weights.shape
-    share = np.empty(n)
-    small, large = np.empty(n, np.int64), np.empty(n, np.int64)
+    share, small, large = np.empty(n), np.empty(n, np.int64), np.empty(n, np.int64)
     for g in range(groups):
         for j in range(rows):
-            largest = weights[g, j].max()
-            for i in range(n):
-                accept[g, j, i] = 1.0
-                alias[g, j, i] = i
-            if not largest > 0.0:
-                for i in range(n):
-                    accept[g, j, i] = 0.0
-                    alias[g, j, i] = j
-                continue
-            # By the largest first: the plain sum of rates near the top of the floating-point range is infinite.
-            scale = n / (weights[g, j] / largest).sum()
-            n_small, n_large = 0, 0
-            for i in range(n):
-                share[i] = weights[g, j, i] / largest * scale
-                if share[i] < 1.0:
-                    small[n_small] = i
-                    n_small += 1
-                else:
-                    large[n_large] = i
-                    n_large += 1
-            while n_small > 0 and n_large > 0:
-                n_small -= 1
-                giver, taker = large[n_large - 1], small[n_small]
-                accept[g, j, taker] = share[taker]
-                alias[g, j, taker] = giver
-                share[giver] = (share[giver] + share[taker]) - 1.0
-                if share[giver] < 1.0:
-                    n_large -= 1
-                    small[n_small] = giver
-                    n_small += 1
-            # Rounding can leave a few small columns; one without weight must still never be drawn.
-            heaviest = weights[g, j].argmax()
-            for k in range(n_small):
-                if weights[g, j, small[k]] == 0.0:
-                    accept[g, j, small[k]] = 0.0
-                    alias[g, j, small[k]] = heaviest
+            if weights[g, j].max() > 0.0:
+                _fill_row(weights[g, j], accept[g, j], alias[g, j], share, small, large)
+            else:
+                accept[g, j] = 0.0
+                alias[g, j] = j
 
 
 @compiled
 @no_type_check
-def advance(
-    first, last, horizon, most, record, table, dwell, accept, alias, rng, now, state, jumps, occupation, times, states
-):
+def alias_lists(weights, start, target, accept, alias):
+    """Fill accept and alias [entries] for drawing target[k] with probability ∝ weights[k] > 0 among the k of row j.
+
+    Row j holds the entries start[j] … start[j + 1] − 1, none where the state is never left. alias holds states.
+    """
+    longest = np.int64(0)
+    for j in range(len(start) - 1):
+        longest = max(longest, np.int64(start[j + 1] - start[j]))
+    share, small, large = np.empty(longest), np.empty(longest, np.int64), np.empty(longest, np.int64)
+    for j in range(len(start) - 1):
+        first, end = start[j], start[j + 1]
+        if first == end:
+            continue
+        _fill_row(weights[first:end], accept[first:end], alias[first:end], share, small, large)
+        for k in range(first, end):
+            alias[k] = target[first + alias[k]]
+
+
+@compiled
+@no_type_check
+def advance(first, last, horizon, most, record, table, tables, rng, now, state, jumps, occupation, times, states):
     """Carry the paths first … last − 1 on to `horizon`, or until each has made `most` jumps; all arrays in place.
 
-    table[B] picks the tables of a path: dwell[G, n] mean waiting times (inf where a state is never left), accept and
-    alias [G, n, n]. rng[B, 4], now[B], state[B], jumps[B], occupation[B, n] (time spent) are the path's whole state, so
-    a call that ran out of room is resumed by another. With `record`, jump k goes to times[B, k] and states[B, k].
+    table[B] picks a path's generator in tables = (dwell, accept, alias, start, target), see `theory.jumps.tables`.
+    rng[B, 4], now[B], state[B], jumps[B], occupation[B, n] (time spent) are the path's whole state, so a call that ran
+    out of room is resumed by another. With `record`, jump k goes to times[B, k] and states[B, k].
     """
+    dwell, accept, alias, start, target = tables
     for path in range(first, last):
         if now[path] >= horizon:
             continue
@@ -173,7 +211,7 @@ def advance(
                 break
             clock += waiting
             spent[s] += waiting
-            s, a, b, c, d = _choose(accepts, aliases, s, a, b, c, d)
+            s, a, b, c, d = _jump(accepts, aliases, start, target, s, a, b, c, d)
             count += 1
             if record:
                 times[path, count] = clock

@@ -11,6 +11,7 @@ one result, whatever the number of threads, whether paths are recorded or not, a
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,13 +20,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Size, Tensor
 
 from theory.arguments import check_integer, check_positive, to_tensor
 from theory.chain.occupation import occupation_interval
 from theory.errors import GeneratorError, NumericalError
-from theory.generators.checks import as_real_tensor, check_generator
-from theory.kinds import Dense, Indices, Integer, Number
+from theory.generators.checks import as_real_tensor, check_generator, comes_from
+from theory.generators.sparse import checked_rates
+from theory.jumps.tables import Tables, dense_tables, sparse_tables
+from theory.kinds import Chain, Indices, Integer, Number, Sparse
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +38,8 @@ class JumpPath:
     times[..., k]: 0, then the moment of each jump; states[..., k]: state0, then where each jump went. Paths of a batch
     are filled up to the longest with (t, last state), `jumps[...]` counts the real ones. With `record=False` only the
     start and the end are kept: times (0, t) and two states.
-    occupation[..., n]: fraction of [0, t] spent in each state. A: the generator, t: the horizon.
+    occupation[..., n]: fraction of [0, t] spent in each state. A: the generator, a Tensor or sparse as it was given; t:
+    the horizon.
 
     Examples:
         >>> import theory
@@ -48,7 +52,7 @@ class JumpPath:
     states: Tensor
     jumps: Tensor
     occupation: Tensor
-    A: Tensor
+    A: Tensor | Sparse
     t: float
 
     @cached_property
@@ -56,19 +60,28 @@ class JumpPath:
         """A 95 % interval [..., n, 2] of each p_st,i from this path and its start, (lower, upper), transient states and
         metastable chains included; `occupation_interval` says how, and has other levels.
 
-        Raises `NotUniqueError` where A has several recurrent classes: the occupation then estimates no single p_st.
+        Raises `NotUniqueError` where A has several recurrent classes: the occupation then estimates no single p_st, and
+        `GeneratorError` where A is sparse: the spread of each state takes A^#, which is dense.
         """
+        if not isinstance(self.A, Tensor):
+            raise GeneratorError(
+                "the path's A is sparse, and an interval takes A^#, which is dense: of a chain that is small enough, "
+                "pass it dense, theory.occupation_interval(path.A.toarray(), path.occupation, path.t), or lump it "
+                "first, theory.lump(path.A, partition)"
+            )
         start = torch.nn.functional.one_hot(self.states[..., 0], self.A.shape[-1]).to(self.A)
         return occupation_interval(self.A, self.occupation, self.t, start=start)
 
 
 def sample_jumps(
-    A: Dense, state0: Indices, t: Number, *, seed: Integer, record: bool = True, max_jumps: Integer = 10_000_000
+    A: Chain, state0: Indices, t: Number, *, seed: Integer, record: bool = True, max_jumps: Integer = 10_000_000
 ) -> JumpPath:
     """Simulate the jump process of A[..., n, n] from state0[...] (integers) to time t; the batch shapes broadcast.
 
-    t is in units of the inverse rates. `record=False` keeps no path, only the occupation, for long horizons. The
-    simulation runs on the host, in float64 and as many threads as torch is set to use; results go to the device of A.
+    A: float64 or integers, dense with any batch shape, or one scipy.sparse A[n, n], which takes memory for its rates
+    and n numbers a path. t is in units of the inverse rates. `record=False` keeps no path, only the occupation, for
+    long horizons. The simulation runs on the host, in float64 and as many threads as torch is set to use; results go to
+    the device of A. No derivatives: a path does not depend smoothly on its rates.
 
     Raises `GeneratorError` where A is not a generator or not float64, `ValueError` for a state0 that is not an integer
     in 0 … n − 1, a t that is not positive and finite, or a seed that is not an integer >= 0, and `NumericalError` where
@@ -80,55 +93,58 @@ def sample_jumps(
         >>> bool((path.occupation - theory.stationary_distribution(path.A)).abs().max() < 0.02)
         True
     """
-    A = as_real_tensor(A).detach()
-    if A.dtype != torch.float64:
-        raise GeneratorError(f"A has dtype {A.dtype}; simulations are float64 only: pass A.double()")
-    check_generator(A)
-    start = check_states(state0, A.shape[-1])
+    A, groups, n, device, tables = _prepared(A)
+    start = check_states(state0, n)
     horizon, seed, max_jumps = _check_run(t, seed, max_jumps)
     try:
-        batch = torch.broadcast_shapes(A.shape[:-2], start.shape)
+        batch = torch.broadcast_shapes(groups, start.shape)
     except RuntimeError:
         raise ValueError(
-            f"state0 has shape {list(start.shape)} and the batch of A {list(A.shape[:-2])}: they must broadcast"
+            f"state0 has shape {list(start.shape)} and the batch of A {list(groups)}: they must broadcast"
         ) from None
-    host = A.cpu()
-    groups = torch.arange(math.prod(A.shape[:-2])).reshape(A.shape[:-2]).expand(batch).reshape(-1).numpy()
-    run = _Run(host, groups, start.expand(batch).reshape(-1).numpy(), horizon, seed)
+    table = torch.arange(math.prod(groups)).reshape(groups).expand(batch).reshape(-1).numpy()
+    run = _Run(tables(), table, start.expand(batch).reshape(-1).numpy(), horizon, seed)
     times, states = run.to_the_end(record, max_jumps)
 
     def shaped(array: np.ndarray, *tail: int) -> Tensor:
-        return torch.from_numpy(array).reshape((*batch, *tail)).to(A.device)
+        return torch.from_numpy(array).reshape((*batch, *tail)).to(device)
 
     return JumpPath(
         times=shaped(times, times.shape[-1]),
         states=shaped(states, states.shape[-1]),
         jumps=shaped(run.jumps),
-        occupation=shaped(run.spent / horizon, A.shape[-1]),
+        occupation=shaped(run.spent / horizon, n),
         A=A,
         t=horizon,
     )
 
 
-class _Run:
-    """The arrays of one simulation: the alias tables, and per path its random stream, clock, state and sums."""
+def _prepared(A: Any) -> tuple[Any, Size, int, torch.device, Callable[[], Tables]]:
+    """A as it is kept, its batch shape, n, its device, and what makes its tables; raises where A is no generator."""
+    if comes_from(A, "scipy.sparse"):
+        found = checked_rates(A)
+        if found.dtype != np.float64:
+            raise GeneratorError(f"A has dtype {found.dtype}; simulations are float64 only: pass A.astype(float)")
+        return A, Size(), A.shape[0], torch.device("cpu"), lambda: sparse_tables(found)
+    M = as_real_tensor(A).detach()
+    if M.dtype != torch.float64:
+        raise GeneratorError(f"A has dtype {M.dtype}; simulations are float64 only: pass A.double()")
+    check_generator(M)
+    return M, M.shape[:-2], M.shape[-1], M.device, lambda: dense_tables(M.cpu())
 
-    def __init__(self, A: Tensor, groups: np.ndarray, start: np.ndarray, horizon: float, seed: int) -> None:
+
+class _Run:
+    """The arrays of one simulation: the tables, and per path its random stream, clock, state and sums."""
+
+    def __init__(self, tables: Tables, table: np.ndarray, start: np.ndarray, horizon: float, seed: int) -> None:
         from theory.jumps import kernels as jump_kernels
 
-        self.kernels = jump_kernels
-        n, count = A.shape[-1], len(start)
-        weights = np.array(A.reshape(-1, n, n).mT.contiguous().numpy())
-        exit_rates = -np.array(weights[:, range(n), range(n)])
-        weights[:, range(n), range(n)] = 0.0
-        with np.errstate(divide="ignore", over="ignore"):  # inf is meant: a state that is never left
-            self.dwell = 1.0 / np.where(exit_rates > 0, exit_rates, 0.0)
-        self.accept, self.alias = np.empty(weights.shape), np.empty(weights.shape, np.uint64)
-        jump_kernels.alias_tables(weights, self.accept, self.alias)
-        self.groups, self.start, self.horizon = groups, start, horizon
+        count = len(start)
+        self.kernels, self.tables = jump_kernels, tables
+        self.table, self.start, self.horizon = table, start, horizon
         self.rng = streams(seed, count)
         self.now, self.state, self.jumps = np.zeros(count), start.copy(), np.zeros(count, np.int64)
-        self.spent = np.zeros((count, n))
+        self.spent = np.zeros((count, tables.dwell.shape[1]))
 
     def to_the_end(self, record: bool, max_jumps: int) -> tuple[np.ndarray, np.ndarray]:
         """Advance every path to the horizon; times[B, k] and states[B, k]."""
@@ -161,7 +177,7 @@ class _Run:
     def _advance(self, room: int, record: bool, times: np.ndarray, states: np.ndarray) -> None:
         def part(first: int, last: int) -> None:
             self.kernels.advance(
-                *(first, last, self.horizon, room, record, self.groups, self.dwell, self.accept, self.alias),
+                *(first, last, self.horizon, room, record, self.table, tuple(self.tables)),
                 *(self.rng, self.now, self.state, self.jumps, self.spent, times, states),
             )
 
