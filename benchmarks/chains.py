@@ -27,8 +27,10 @@ from sparse import lattice
 
 import theory
 from theory.generators.sparse import checked_rates
-from theory.stationary.sparse.extended_fronts import Numbers, eliminate_extended, rewards
+from theory.stationary.sparse.extended_fronts import eliminate_extended
+from theory.stationary.sparse.extended_numbers import Numbers
 from theory.stationary.sparse.stopped import stopped
+from theory.stationary.sparse.substitution import extended_rewards
 from verify.statistics.provenance import provenance
 
 
@@ -55,7 +57,7 @@ def by_exponents(A: Any, target: list[int], onto: np.ndarray | None) -> np.ndarr
     factors = eliminate_extended(chain._columns, chain._rows, chain.plan.fronts(copies=2), keep=True)
     given = (np.ones(chain.n) if onto is None else onto[free]) / chain.exit_rate
     result = np.zeros(A.shape[0])
-    found = rewards(factors, Numbers.of(np.append(given, 0.0)[:, None])).rounded()
+    found = extended_rewards(factors, Numbers.of(np.append(given, 0.0)[:, None])).rounded()
     result[free] = found[:-1, 0]
     return result
 

@@ -93,7 +93,7 @@ def sample_jumps(
         >>> bool((path.occupation - theory.stationary_distribution(path.A)).abs().max() < 0.02)
         True
     """
-    A, groups, n, device, tables = _prepared(A)
+    kept, groups, n, device, tables = _prepared(A)
     start = check_states(state0, n)
     horizon, seed, max_jumps = _check_run(t, seed, max_jumps)
     try:
@@ -114,7 +114,7 @@ def sample_jumps(
         states=shaped(states, states.shape[-1]),
         jumps=shaped(run.jumps),
         occupation=shaped(run.spent / horizon, n),
-        A=A,
+        A=kept,
         t=horizon,
     )
 

@@ -66,10 +66,12 @@ def _irreducible(rates: Any, exit_rate: np.ndarray, names: np.ndarray) -> np.nda
 
 
 def _by_elimination(rates: Any, exit_rate: np.ndarray) -> np.ndarray:
-    from theory.stationary.sparse.extended_fronts import Numbers, eliminate_extended, visits
+    from theory.stationary.sparse.extended_fronts import eliminate_extended
+    from theory.stationary.sparse.extended_numbers import Numbers
     from theory.stationary.sparse.iteration import iterate
     from theory.stationary.sparse.multifrontal import eliminate
     from theory.stationary.sparse.planning import Plan
+    from theory.stationary.sparse.substitution import extended_visits
 
     jump_chain = rates.copy()  # columns that sum to one: rates of 1e150 and 1e-150 meet on equal terms
     jump_chain.data /= np.repeat(exit_rate, np.diff(rates.indptr))
@@ -92,7 +94,7 @@ def _by_elimination(rates: Any, exit_rate: np.ndarray) -> np.ndarray:
     # The rates themselves: a share of 1e-350 is already 0 in the jump chain.
     factors = eliminate_extended(rates, rates.tocsr(), fronts, keep=False)
     nothing = Numbers.of(np.zeros((len(x), 1)))
-    mantissa, exponent = visits(factors, nothing, 1.0)
+    mantissa, exponent = extended_visits(factors, nothing, 1.0)
     return _normalised(mantissa[:, 0], exponent[:, 0])
 
 

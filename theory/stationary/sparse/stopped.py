@@ -14,21 +14,16 @@ range of float64, the same is done with exponents (`extended_fronts`), once, whe
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, no_type_check
+from typing import Any
 
 import numpy as np
 
-from theory.compiled import fused
 from theory.generators.sparse import SparseRates
-from theory.stationary.sparse.extended_fronts import (
-    ExtendedFactors,
-    Numbers,
-    eliminate_extended,
-    rewards,
-    visits,
-)
+from theory.stationary.sparse.extended_fronts import ExtendedFactors, eliminate_extended
+from theory.stationary.sparse.extended_numbers import Numbers
 from theory.stationary.sparse.multifrontal import TINY, Factors, factorise
 from theory.stationary.sparse.planning import Plan
+from theory.stationary.sparse.substitution import extended_rewards, extended_visits, rewards, visits
 
 SAFE = 1e-200  # a smaller result may have been made of what underflowed
 
@@ -80,23 +75,17 @@ class StoppedChain:
         return self._solve(start, False, None)
 
     def _solve(self, given: np.ndarray, before: bool, positive: np.ndarray | None) -> np.ndarray:
-        D = self.exit_rate[:, None]
+        D = np.append(self.exit_rate, 1.0)[:, None]
+        padded = np.pad(given, ((0, 1), (0, 0)))
         if not self.factors.lost:
             with np.errstate(all="ignore"):
-                found = self._plain(given / D, _rewards) if before else self._plain(given, _visits) / D
+                found = rewards(self.factors, padded / D) if before else visits(self.factors, padded) / D
+            found = found[:-1]
             if np.isfinite(found).all() and (positive is None or (found[positive] >= SAFE).all()):
                 return found
-        padded = Numbers.of(np.pad(given, ((0, 1), (0, 0))))
-        answer = rewards(self._extended, padded) if before else visits(self._extended, padded, 0.0)
+        numbers = Numbers.of(padded)
+        answer = extended_rewards(self._extended, numbers) if before else extended_visits(self._extended, numbers, 0.0)
         return answer.rounded()[:-1]
-
-    def _plain(self, given: np.ndarray, kernel: Any) -> np.ndarray:
-        plan, s, U, L, _ = self.factors
-        v = np.pad(given, ((0, 1), (0, 0)))[plan.order]
-        kernel(plan.first, plan.start, plan.states, s, U, L, v)
-        result = np.empty_like(v)
-        result[plan.order] = v
-        return result[:-1]
 
 
 def stopped(found: SparseRates, free: np.ndarray) -> tuple[StoppedChain, np.ndarray]:
@@ -121,77 +110,3 @@ def reaching(ways: Any, targets: list[int]) -> np.ndarray:
     seen = np.zeros(n + 1, bool)
     seen[breadth_first_order(graph, n, directed=True, return_predecessors=False)] = True
     return seen[:n]
-
-
-@fused
-@no_type_check
-def _visits(first, start, states, s, U, L, b):
-    """b[n, r] becomes y with y_k = (b_k + Σ_j A_kj y_j)/s_k; 0 in the last state."""
-    n, r = b.shape
-    head = 0
-    for f in range(len(first) - 1):
-        front = states[start[f] : start[f + 1]]
-        m = len(front)
-        for a in range(first[f + 1] - first[f]):
-            given = b[front[a]]
-            for c in range(a + 1, m):
-                share, row = L[head], b[front[c]]
-                head += 1
-                if share > 0.0:
-                    for q in range(r):
-                        row[q] += share * given[q]
-    b[n - 1] = 0.0
-    head = len(U)
-    for f in range(len(first) - 2, -1, -1):
-        front = states[start[f] : start[f + 1]]
-        m = len(front)
-        for a in range(first[f + 1] - first[f] - 1, -1, -1):
-            head -= m - a - 1
-            k = front[a]
-            if k == n - 1:
-                continue
-            y = b[k]
-            for c in range(m - a - 1):
-                rate, row = U[head + c], b[front[a + 1 + c]]
-                if rate > 0.0:
-                    for q in range(r):
-                        y[q] += rate * row[q]
-            for q in range(r):
-                y[q] /= s[k]
-
-
-@fused
-@no_type_check
-def _rewards(first, start, states, s, U, L, c):
-    """c[n, r] becomes m with m_k = (c_k + Σ_i m_i A_ik)/s_k; 0 in the last state."""
-    n, r = c.shape
-    head = 0
-    for f in range(len(first) - 1):
-        front = states[start[f] : start[f + 1]]
-        m = len(front)
-        for a in range(first[f + 1] - first[f]):
-            k = front[a]
-            if k == n - 1:
-                continue
-            earned = c[k]
-            for q in range(r):
-                earned[q] /= s[k]
-            for b in range(a + 1, m):
-                rate, row = U[head], c[front[b]]
-                head += 1
-                if rate > 0.0:
-                    for q in range(r):
-                        row[q] += rate * earned[q]
-    c[n - 1] = 0.0
-    head = len(U)
-    for f in range(len(first) - 2, -1, -1):
-        front = states[start[f] : start[f + 1]]
-        m = len(front)
-        for a in range(first[f + 1] - first[f] - 1, -1, -1):
-            head -= m - a - 1
-            y = c[front[a]]
-            for b in range(m - a - 1):
-                share, row = L[head + b], c[front[a + 1 + b]]
-                if share > 0.0:
-                    for q in range(r):
-                        y[q] += share * row[q]
