@@ -198,6 +198,8 @@ def main() -> None:
         ),
         "box 400 x 300": (lambda rng: box(rng, 400, 300), 1),
     }
+    for steep in (strip, gene):  # compiles both eliminations
+        judged(steep(np.random.default_rng(0)))
     result: dict[str, Any] = {"provenance": provenance(seed=arguments.seed, device="cpu"), "kinds": {}}
     for kind, (make, count) in kinds.items():
         rng = np.random.default_rng([arguments.seed, *kind.encode()])
