@@ -34,8 +34,8 @@ PUBLIC = {
     "verify.corpus": None,
     "verify.claim": None,
     "verify.cells": None,
-    "verify.observe": ("Observation", "get_observer", "list_observers"),
-    "verify.fits": ("Fit", "get_fit", "list_fits"),
+    "verify.observe": ("Observation", "get_observer", "is_continuous", "is_sampled", "list_observers"),
+    "verify.fits": ("Fit", "get_fit", "list_fits", "takes_samples"),
 }
 
 

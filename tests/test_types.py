@@ -21,8 +21,8 @@ PUBLIC = {
     "verify.compare": (),
     "verify.claim": (),
     "verify.cells": (),
-    "verify.observe": ("Observation", "get_observer", "list_observers"),
-    "verify.fits": ("Fit", "get_fit", "list_fits"),
+    "verify.observe": ("Observation", "get_observer", "is_continuous", "is_sampled", "list_observers"),
+    "verify.fits": ("Fit", "get_fit", "list_fits", "takes_samples"),
 }
 GIVEN_BACK = {"theory.SimulationError.result", "verify.cells.CellResult.result"}  # results of any kind, not arguments
 LOOSE = ("Any", typing.Any, inspect.Parameter.empty)

@@ -3,7 +3,7 @@
 The rule: a call ends in a right answer, which the test checks against something independent, or in a documented error:
 a ValueError, TypeError or RuntimeError (or one of ours, derived from these) whose message names an argument. Nothing
 else may happen: no other exception, no warning (pytest turns them into errors), no change of the caller's array, no
-call that takes more than `SECONDS`. An input that is fine must be answered: refusing everything is no right answer.
+call that takes more than `SECONDS` where the machine code it needs is there (it is called again if it is not). An input that is fine must be answered: refusing everything is no right answer.
 
 FUZZ_EXAMPLES sets the number of examples per test. JAXTYPING_DISABLE=1 runs the package as users do, without the
 run-time shape checks, which would refuse some input before the package's own checks see it.
@@ -40,13 +40,17 @@ fuzzed = settings(
 
 def attempt(function: str, call: Callable[[], Any], *names: str) -> Any:
     """What `call` returns, or None where it ends in a documented error that names one of the arguments `names`."""
-    start, refusal = time.process_time(), None
-    try:
-        answer = call()
-        assert answer is not None
-    except (ValueError, TypeError, RuntimeError) as error:
-        answer, refusal = None, error
-    assert time.process_time() - start < SECONDS
+    for _ in range(2):  # a first call may compile, which is not its own time
+        start, refusal = time.process_time(), None
+        try:
+            answer = call()
+            assert answer is not None
+        except (ValueError, TypeError, RuntimeError) as error:
+            answer, refusal = None, error
+        seconds = time.process_time() - start
+        if seconds < SECONDS:
+            break
+    assert seconds < SECONDS
     TALLY[function]["refused" if refusal else "answered"] += 1
     if refusal:
         kind = type(refusal)

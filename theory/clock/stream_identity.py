@@ -115,7 +115,7 @@ def stream_identity(
 
     >>> import torch
     >>> stream = torch.tensor([0, 1, 2, 0, 1, 1, 2, 0, 2, 0, 1, 0, 2, 0, 1, 2, 2, 0])
-    >>> found = stream_identity(stream, torch.zeros(4, dtype=torch.int64), n_states=3, starts=[0, 4, 7, 12], period=5)
+    >>> found = stream_identity(stream, torch.zeros(4, dtype=torch.int64), n_states=3, starts=[0, 3, 6, 11], period=5)
     >>> float(found.residual.max()) < 1e-13 < float(found.gap.max())
     True
     """

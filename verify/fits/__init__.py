@@ -1,7 +1,8 @@
 """How φ_θ is trained on pairs (y, x): one method a file, found by name; the file's `fit` returns a `Fit`.
 
 A fit sees y and x alone. How far it stays from what it was given, the optimiser's floor, is measured by the headline on
-exact pairs (y, p_st(y)), so that a gap of the optimiser is never read as one of the theory.
+exact pairs (y, p_st(y)), so that a gap of the optimiser is never read as one of the theory. A file whose fit is biased by
+sampling noise says so: `NOISE_FREE_ONLY = True`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -61,9 +63,7 @@ def get_fit(name: str) -> Callable[..., Fit]:
         >>> bool(theory.total_variation(fit.phi_theta(y), p).max() < 1e-6)
         True
     """
-    if name not in list_fits():
-        raise ValueError(f"unknown fit {name!r}; there are {', '.join(list_fits())}")
-    method = importlib.import_module(f"{__name__}.{name}").fit
+    method = _method(name).fit
 
     def trained(y: Tensor, x: Tensor, **options: Any) -> Fit:
         import torch
@@ -74,3 +74,20 @@ def get_fit(name: str) -> Callable[..., Fit]:
             return method(*pair, **options)
 
     return trained
+
+
+def takes_samples(name: str) -> bool:
+    """Whether the method `name` may be given frequencies of sampled states; errors as `get_fit`.
+
+    Examples:
+        >>> from verify.fits import takes_samples
+        >>> takes_samples("multinomial"), takes_samples("varpro")
+        (True, False)
+    """
+    return not getattr(_method(name), "NOISE_FREE_ONLY", False)
+
+
+def _method(name: str) -> ModuleType:
+    if name not in list_fits():
+        raise ValueError(f"unknown fit {name!r}; there are {', '.join(list_fits())}")
+    return importlib.import_module(f"{__name__}.{name}")

@@ -23,6 +23,7 @@ from theory import total_variation
 from verify.fits import Fit
 from verify.fits.features import design_matrix, draw_features, set_last_layer
 
+NOISE_FREE_ONLY = True
 WIDTH = 256  # for one or two slow variables; three and more get WIDE, as far as the pairs allow
 WIDE = 768
 SPREADS = (0.5, 1.0, 2.0, 4.0)

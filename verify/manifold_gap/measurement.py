@@ -15,7 +15,8 @@ from network.command_line import LARGEST_SEED
 from verify.command_line import check_device, strict_json
 from verify.manifold_gap.options import (
     DEFAULT_PERIODS,
-    SAMPLED,
+    EXACT_FIT,
+    SAMPLES_FIT,
     check_options,
     checked_system,
     clean_periods,
@@ -131,7 +132,7 @@ def measure(
     from verify.manifold_gap.inputs import inputs
     from verify.manifold_gap.judgement import Circumstances, judge, slope_and_ratios
     from verify.manifold_gap.step_limit import step_limit
-    from verify.observe import get_observer
+    from verify.observe import get_observer, is_sampled
     from verify.observe.clock import default_step
     from verify.statistics.provenance import provenance
 
@@ -151,7 +152,7 @@ def measure(
     test_points = TEST_POINTS if test_points is None else check_integer(test_points, "test_points", least=2)
     sampling = {} if samples is None else {"samples": samples}
     collect = partial(get_observer(observe), step=step, kernel=kernel, device=device, **sampling)
-    fit = ("multinomial" if observe in SAMPLED else "varpro") if fit is None else fit
+    fit = (SAMPLES_FIT if is_sampled(observe) else EXACT_FIT) if fit is None else fit
     train_fit = partial(get_fit(fit), seed=seed, device=device)
 
     def phi_at(period: int, test: Observation) -> Fit:

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 DEFAULT_PERIODS = tuple(2**k for k in range(1, 17))
 LARGEST_PERIOD = 2**53
 KERNELS = ("exp", "euler")
-SAMPLED = ("jumps",)  # observations whose pairs are frequencies of sampled states
-CONTINUOUS = ("ode",)  # observations without a token clock, hence without its step and kernel
+EXACT_FIT, SAMPLES_FIT = "varpro", "multinomial"  # what is taken where no fit is named
 
 
 def checked_system(system: Any, name: str) -> FastSlowSystem:
@@ -31,14 +30,18 @@ def checked_system(system: Any, name: str) -> FastSlowSystem:
 
 def check_options(observe: str, fit: str | None, step: Any, kernel: str, samples: Any) -> None:
     """`ValueError` for options that do not go together, on whatever system."""
+    from verify.fits import takes_samples
+    from verify.observe import is_continuous, is_sampled, list_observers
+
     if kernel not in KERNELS:
         raise ValueError(f"unknown kernel {kernel!r}; there are {', '.join(KERNELS)}")
-    if observe in CONTINUOUS and not (step is None and kernel == "exp"):
+    if is_continuous(observe) and not (step is None and kernel == "exp"):
         raise ValueError(f"step and kernel are the token clock's; observe {observe!r} has neither: leave them away")
-    if samples is not None and observe not in SAMPLED:
-        raise ValueError(f"samples is for sampled states (observe {', '.join(SAMPLED)}); observe is {observe!r}")
-    if observe in SAMPLED and fit == "varpro":
-        raise ValueError("fit varpro takes logarithms, which are biased for sampled states: take fit multinomial")
+    if samples is not None and not is_sampled(observe):
+        sampled = ", ".join(filter(is_sampled, list_observers()))
+        raise ValueError(f"samples is for sampled states (observe {sampled}); observe is {observe!r}")
+    if fit is not None and is_sampled(observe) and not takes_samples(fit):
+        raise ValueError(f"fit {fit} takes logarithms, which are biased for sampled states: take fit {SAMPLES_FIT}")
 
 
 def listed(periods: Any) -> list[Any]:

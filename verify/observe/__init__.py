@@ -1,5 +1,9 @@
 """Where the training pairs of φ_θ come from: one source a file, found by name; its `observe` returns an `Observation`.
 
+A file says of itself what its pairs are: `SAMPLED = True` if x are frequencies of sampled states (it then takes
+`samples`, and φ_θ is fitted by their likelihood), `CONTINUOUS = True` if there is no token clock, hence no step and no
+kernel; without these words it is neither.
+
 Data never use p_st. What the theory predicts for them, `leading_term`, is a function of a system that may be another
 than the one that made the data: that is how a wrong theory is held against right data.
 """
@@ -10,6 +14,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -84,6 +89,32 @@ def get_observer(name: str) -> Callable[..., Observation]:
         >>> callable(get_observer("clock"))
         True
     """
+    return _source(name).observe
+
+
+def is_sampled(name: str) -> bool:
+    """Whether the pairs of the source `name` are frequencies of sampled states; errors as `get_observer`.
+
+    Examples:
+        >>> from verify.observe import is_sampled
+        >>> is_sampled("clock"), is_sampled("jumps")
+        (False, True)
+    """
+    return getattr(_source(name), "SAMPLED", False)
+
+
+def is_continuous(name: str) -> bool:
+    """Whether the source `name` has no token clock, hence no step and no kernel; errors as `get_observer`.
+
+    Examples:
+        >>> from verify.observe import is_continuous
+        >>> is_continuous("clock"), is_continuous("ode")
+        (False, True)
+    """
+    return getattr(_source(name), "CONTINUOUS", False)
+
+
+def _source(name: str) -> ModuleType:
     if name not in list_observers():
         raise ValueError(f"unknown observation {name!r}; there are {', '.join(list_observers())}")
-    return importlib.import_module(f"{__name__}.{name}").observe
+    return importlib.import_module(f"{__name__}.{name}")

@@ -30,6 +30,7 @@ from theory.clock.block_mean import propagator
 from theory.jumps.tokens import sample_tokens, token_frequency_covariance
 from verify.observe import Observation, clock
 
+SAMPLED = True
 TOKENS = 10**8
 WAYS = ("independent", "chain")
 

@@ -15,6 +15,7 @@ from theory import FastSlowSystem, first_order, simulate, slow_manifold, station
 from verify.observe import Observation
 from verify.observe.clock import crossing_rate, relaxation_rate, set_aside
 
+CONTINUOUS = True
 RTOL, ATOL = 1e-10, 1e-13
 CROSSED = 0.25  # T is the time in which y crosses this part of its box
 LAYER_GONE = 25.0  # T λ / ε: e^{-25} = 1e-11 of the start is left
