@@ -69,14 +69,7 @@ def main() -> int:
     shape: dict[str, Any] = {"tokens": options.tokens, "batch_size": options.batch_size}
     shape |= {"evaluations": 5, "eval_tokens": 32_768}
     trainings = {rate: TrainConfig(learning_rate=rate, **shape) for rate in options.rates}
-    study = Study(
-        dict.fromkeys(options.rates, model),
-        TrainConfig(**shape),
-        options.seeds,
-        texts=texts,
-        device=options.device,
-        trainings=trainings,
-    )
+    study = Study(dict.fromkeys(options.rates, model), trainings, options.seeds, texts=texts, device=options.device)
     fixed = {k: v for k, v in TrainConfig(**shape).to_dict().items() if k not in ("learning_rate", "seed")}
     setting = {"corpus": list(texts.paths), "model": model.to_dict(), "training": fixed}
     made_with = provenance(seed=options.seeds[0], device=options.device)

@@ -3,7 +3,8 @@
 The rule: a call ends in a right answer, which the test checks against something independent, or in a documented error:
 a ValueError, TypeError or RuntimeError (or one of ours, derived from these) whose message names an argument. Nothing
 else may happen: no other exception, no warning (pytest turns them into errors), no change of the caller's array, no
-call that takes more than `SECONDS` where the machine code it needs is there (it is called again if it is not). An input that is fine must be answered: refusing everything is no right answer.
+call that takes more than `SECONDS` once the machine code it needs is there. An input that is fine must be answered:
+refusing everything is no right answer.
 
 FUZZ_EXAMPLES sets the number of examples per test. JAXTYPING_DISABLE=1 runs the package as users do, without the
 run-time shape checks, which would refuse some input before the package's own checks see it.

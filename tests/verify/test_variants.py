@@ -8,7 +8,8 @@ import pytest
 from network.config import FastSlowConfig
 from network.training_config import TrainConfig
 from verify.cells import CellResult
-from verify.corpus import Regimes
+from verify.corpus import Regimes, open_corpus
+from verify.trained.study import Study
 from verify.trained.variants import Variant, rows, run_study, table
 
 ROOT = Path(__file__).parent.parent.parent
@@ -25,6 +26,12 @@ def variant(arm, **how):
     return Variant("small", arm, model, TrainConfig(tokens=256, evaluations=1, eval_tokens=64), SOURCE.name, **how)
 
 
+def of(*variants):
+    texts = open_corpus([SOURCE.name])
+    models, trainings = {one: one.model for one in variants}, {one: one.training for one in variants}
+    return Study(models, trainings, range(3), texts=texts)
+
+
 def ended(cell, loss, gate=None):
     result = {"validation_loss": loss, "closed_gate_loss": None if gate is None else loss + 0.1, "gate": gate}
     return CellResult(cell, result | {"path": [{"gate": gate}]}, 1.0)
@@ -32,7 +39,8 @@ def ended(cell, loss, gate=None):
 
 def test_rows_pair_seeds_and_share_the_gap_to_the_filter():
     dense, coupled = variant("dense"), variant("coupled", against=("dense",))
-    cells = {(one, seed): one.cell(seed) for seed in range(3) for one in (dense, coupled)}
+    study = of(dense, coupled)
+    cells = study.cells
     losses = {dense: (1.4, 1.42, 1.44), coupled: (1.35, 1.38, 1.37)}
     done = {
         cells[one, seed].key: ended(cells[one, seed], losses[one][seed], 0.2 if one is coupled else None)
@@ -41,7 +49,8 @@ def test_rows_pair_seeds_and_share_the_gap_to_the_filter():
     }
     failed = cells[coupled, 2]
     done[failed.key] = CellResult(failed, None, 1.0, error="TrainingDiverged: the loss is nan")
-    base, own = rows([dense, coupled], cells, done, 0.01)
+    study.ended |= done
+    base, own = rows(study)
     assert base["seeds"] == [0, 1, 2] and base["against"] == {} and base["gates"] == [None] * 3
     found = own["against"]["dense"]
     assert own["seeds"] == [0, 1] and "diverged" in own["failed"][0].lower()

@@ -1,8 +1,8 @@
 """How φ_θ is trained on pairs (y, x): one method a file, found by name; the file's `fit` returns a `Fit`.
 
 A fit sees y and x alone. How far it stays from what it was given, the optimiser's floor, is measured by the headline on
-exact pairs (y, p_st(y)), so that a gap of the optimiser is never read as one of the theory. A file whose fit is biased by
-sampling noise says so: `NOISE_FREE_ONLY = True`.
+exact pairs (y, p_st(y)), so that a gap of the optimiser is never read as one of the theory. A file whose fit is biased
+by sampling noise says so: `NOISE_FREE_ONLY = True`.
 """
 
 from __future__ import annotations

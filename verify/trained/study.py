@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from verify.cells import Cell, CellResult, run_cells
+from verify.cells import Cell, CellResult, read_cell, run_cells
 from verify.trained.cell import training_cell
 
 if TYPE_CHECKING:
@@ -24,49 +25,54 @@ Name = TypeVar("Name", bound=Hashable)
 class Study(Generic[Name]):
     """The cells of `models`, each trained as `training` says for each of `seeds` on `texts`.
 
-    models: a name of the caller's choice -> the model; two that train alike share their cells. trainings: the training
-    of single names, where it differs. bpe: the vocabulary of byte pairs, None for bytes. Raises `ValueError` for seeds
-    that are repeated or none.
+    models: a name of the caller's choice -> the model; two that train alike share their cells. training, texts: those
+    of all, or of each name. bpe: the vocabulary of byte pairs, None for bytes. Raises `ValueError` for seeds that are
+    repeated or none.
     """
 
     def __init__(
         self,
         models: Mapping[Name, FastSlowConfig],
-        training: TrainConfig,
+        training: TrainConfig | Mapping[Name, TrainConfig],
         seeds: Sequence[int],
         *,
-        texts: Corpus,
+        texts: Corpus | Mapping[Name, Corpus],
         bpe: int | None = None,
         device: str = "cpu",
-        trainings: Mapping[Name, TrainConfig] | None = None,
     ) -> None:
         if not seeds or len(set(seeds)) != len(seeds):
             raise ValueError(f"seeds must be different and at least one, got {list(seeds)}")
         self.models: dict[Name, FastSlowConfig] = dict(models)
         self.seeds: tuple[int, ...] = tuple(seeds)
         self.ended: dict[str, CellResult] = {}
+        trainings = training if isinstance(training, Mapping) else dict.fromkeys(models, training)
+        corpora = texts if isinstance(texts, Mapping) else dict.fromkeys(models, texts)
         self.cells: dict[tuple[Name, int], Cell] = {
             (name, seed): training_cell(
                 model,
-                replace((trainings or {}).get(name, training), seed=seed),
-                corpus=texts.paths,
-                sha256=texts.sha256,
+                replace(trainings[name], seed=seed),
+                corpus=corpora[name].paths,
+                sha256=corpora[name].sha256,
                 device=device,
-                reading={**texts.options, **({} if bpe is None else {"bpe": bpe})},
+                reading={**corpora[name].options, **({} if bpe is None else {"bpe": bpe})},
             )
             for seed in seeds
             for name, model in models.items()
         }
 
-    def run(self, *, finished: Callable[[], None] | None = None, **how: Any) -> None:
-        """Train what is missing. how: as `verify.cells.run_cells` takes it. finished: called after each cell."""
+    def run(self, *, folder: Path, train: bool = True, finished: Callable[[], None] | None = None, **how: Any) -> None:
+        """Train what is missing in `folder`, or with train=False take what is there. finished: called after each cell.
+
+        how: as `verify.cells.run_cells` takes it.
+        """
 
         def keep(result: CellResult) -> None:
             self.ended[result.cell.key] = result
             if finished is not None:
                 finished()
 
-        run_cells(list(self.cells.values()), finished=keep, **how)
+        todo = [cell for cell in self.cells.values() if train or read_cell(cell, folder) is not None]
+        run_cells(todo, folder=folder, finished=keep, **how)
 
     def result(self, name: Name, seed: int) -> dict[str, Any] | None:
         """What the model of that name and seed left behind; None while it has not ended, or where it failed."""

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from network.config import FastSlowConfig
 from network.training_config import TrainConfig
 from verify.statistics.paired import paired_difference
-
-if TYPE_CHECKING:
-    from verify.cells import Cell, CellResult
+from verify.trained.study import Study
 
 MARGIN = 0.01
 
@@ -33,15 +31,6 @@ class Variant:
     training: TrainConfig
     corpus: str = "shakespeare"
     against: tuple[str, ...] = ()
-
-    def cell(self, seed: int, device: str = "cpu") -> Cell:
-        """The cell of this variant and seed."""
-        from verify.corpus import open_corpus
-        from verify.trained.cell import training_cell
-
-        texts = open_corpus([self.corpus])
-        training = replace(self.training, seed=seed)
-        return training_cell(self.model, training, corpus=texts.paths, sha256=texts.sha256, device=device)
 
 
 def run_study(
@@ -60,36 +49,33 @@ def run_study(
     train: whether cells that are not there are trained, or left out.
     finished: called with the rows so far after each cell. A cell that fails is left out of its row and named there.
     """
-    from verify.cells import read_cell, run_cells
+    from verify.corpus import open_corpus
 
-    cells = {(variant, seed): variant.cell(seed, device) for seed in seeds for variant in variants}
-    ended: dict[str, CellResult] = {}
+    texts = {name: open_corpus([name]) for name in {variant.corpus for variant in variants}}
+    study = Study(
+        {variant: variant.model for variant in variants},
+        {variant: variant.training for variant in variants},
+        seeds,
+        texts={variant: texts[variant.corpus] for variant in variants},
+        device=device,
+    )
+    told = None if finished is None else lambda: finished(rows(study, margin))
+    study.run(folder=folder, train=train, finished=told, **how)
+    return rows(study, margin)
 
-    def keep(result: CellResult) -> None:
-        ended[result.cell.key] = result
-        if finished is not None:
-            finished(rows(variants, cells, ended, margin))
 
-    todo = [cell for cell in cells.values() if train or read_cell(cell, folder) is not None]
-    run_cells(todo, folder=folder, finished=keep, **how)
-    return rows(variants, cells, ended, margin)
-
-
-def rows(
-    variants: Sequence[Variant],
-    cells: dict[tuple[Variant, int], Cell],
-    ended: dict[str, CellResult],
-    margin: float,
-) -> list[dict[str, Any]]:
+def rows(study: Study[Variant], margin: float = MARGIN) -> list[dict[str, Any]]:
     """The rows of `run_study` from the cells that have ended."""
-    results: dict[Variant, dict[int, dict[str, Any]]] = {variant: {} for variant in variants}
-    failed: dict[Variant, list[str]] = {variant: [] for variant in variants}
-    for (variant, seed), cell in cells.items():
-        one = ended.get(cell.key)
-        if one is not None and one.failed:
-            failed[variant].append(f"{cell.label}: {one.error}")
-        elif one is not None:
-            results[variant][seed] = one.result
+    variants = list(study.models)
+    results: dict[Variant, dict[int, dict[str, Any]]] = {
+        variant: {seed: one for seed in study.seeds if (one := study.result(variant, seed)) is not None}
+        for variant in variants
+    }
+    broken = {one.cell.key: f"{one.cell.label}: {one.error}" for one in study.failed}
+    failed = {
+        variant: [broken[key] for seed in study.seeds if (key := study.cells[variant, seed].key) in broken]
+        for variant in variants
+    }
     by_name = {(variant.group, variant.name): variant for variant in variants}
     best = {variant.corpus: _filter_loss(variant) for variant in variants if results[variant]}
     found = []
