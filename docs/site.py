@@ -64,7 +64,7 @@ def undocumented() -> list[str]:
         for name, value in names.items():
             if inspect.isroutine(value) or (inspect.isclass(value) and not issubclass(value, BaseException)):
                 text = inspect.getdoc(value) or ""
-                if ">>> " not in text:
+                if not re.search(r"^Examples:\n    >>> ", text, flags=re.M):
                     missing.append(name)
     return sorted(missing)
 
@@ -82,7 +82,8 @@ def api_pages() -> dict[str, str]:
         for name, value in sorted(names.items(), key=lambda item: item[0].rpartition(".")[2].lower()):
             if inspect.isroutine(value) or inspect.isclass(value):
                 path = f"{value.__module__}.{value.__qualname__}"
-                lines += [f"## {name}", "", f"::: {path}", ""]
+                named = ["    options:", f"      heading: {name}", f"      toc_label: {name.rpartition('.')[2]}"]
+                lines += [f"::: {path}", *named, ""]
             else:
                 lines += [f"## {name}", "", f"`{value!r}`" if len(repr(value)) < 300 else "", ""]
         made[f"api/{page}.md"] = "\n".join(lines)
@@ -97,7 +98,8 @@ def _math(text: str) -> str:
         return f'\n<div class="formula">{convert(match[1].strip(), display="block")}</div>\n'
 
     def inline(match: re.Match[str]) -> str:
-        return match[0] if match[1] is None else convert(match[1])
+        # within a span: Markdown takes a line that begins with <math> for a block
+        return match[0] if match[1] is None else f"<span>{convert(match[1])}</span>"
 
     text = re.sub(r"^```math\n(.*?)^```$", block, text, flags=re.M | re.S)
     parts = re.split(r"(^```.*?^```$|`[^`\n]*`)", text, flags=re.M | re.S)

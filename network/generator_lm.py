@@ -112,11 +112,12 @@ class GeneratorLM(nn.Module):
 
     Raises `ValueError` for a config of another arm.
 
-    >>> from network import FastSlowConfig, GeneratorLM
-    >>> model = GeneratorLM(FastSlowConfig(arm="generator", vocab_size=27, period=4))
-    >>> A = model.generator(torch.zeros(2))
-    >>> A.shape, bool((A.sum(0).abs() < 1e-6).all())
-    (torch.Size([27, 27]), True)
+    Examples:
+        >>> from network import FastSlowConfig, GeneratorLM
+        >>> model = GeneratorLM(FastSlowConfig(arm="generator", vocab_size=27, period=4))
+        >>> A = model.generator(torch.zeros(2))
+        >>> A.shape, bool((A.sum(0).abs() < 1e-6).all())
+        (torch.Size([27, 27]), True)
     """
 
     slow: SlowState

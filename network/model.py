@@ -37,9 +37,10 @@ class Coupling(nn.Module):
     n_head, period, n_slow_layer, gate, arm and slow_attention; block_size is the longest x. generator: what the initial
     weights are drawn from (torch's current one if None).
 
-    >>> coupling = Coupling(FastSlowConfig(n_embd=16, n_head=2, period=4))
-    >>> coupling(torch.randn(2, 10, 16)).shape, coupling(torch.randn(2, 1, 16)).abs().max().item()
-    (torch.Size([2, 10, 16]), 0.0)
+    Examples:
+        >>> coupling = Coupling(FastSlowConfig(n_embd=16, n_head=2, period=4))
+        >>> coupling(torch.randn(2, 10, 16)).shape, coupling(torch.randn(2, 1, 16)).abs().max().item()
+        (torch.Size([2, 10, 16]), 0.0)
     """
 
     period: int

@@ -32,10 +32,12 @@ def generate(
 ) -> Tensor:
     """tokens[B, L] followed by `count` new ones: [B, L + count]. Options and errors are those of `stream`.
 
-    >>> import torch, network
-    >>> model = network.FastSlowLM(network.FastSlowConfig(vocab_size=9, block_size=8, n_layer=1, n_embd=8, n_head=2))
-    >>> network.generate(model, torch.tensor([[1, 2], [3, 4]]), 6, temperature=0).shape
-    torch.Size([2, 8])
+    Examples:
+        >>> import torch, network
+        >>> config = network.FastSlowConfig(vocab_size=9, block_size=8, n_layer=1, n_embd=8, n_head=2)
+        >>> model = network.FastSlowLM(config)
+        >>> network.generate(model, torch.tensor([[1, 2], [3, 4]]), 6, temperature=0).shape
+        torch.Size([2, 8])
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 0:
         raise ValueError(f"count must be an integer >= 0, got {count!r}: how many new tokens to add")

@@ -78,8 +78,9 @@ class ByteTokenizer:
 class LetterTokenizer:
     """A token is a letter, a … z as 1 … 26, or the space, 0: vocabulary 27.
 
-    >>> LetterTokenizer().encode("Ay, there's").tolist()
-    [1, 25, 0, 20, 8, 5, 18, 5, 0, 19]
+    Examples:
+        >>> LetterTokenizer().encode("Ay, there's").tolist()
+        [1, 25, 0, 20, 8, 5, 18, 5, 0, 19]
     """
 
     name = "letters"

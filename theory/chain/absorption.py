@@ -41,9 +41,10 @@ def hitting_probabilities(A: Chain, targets: Targets) -> Tensor:
     sparse elimination; float64, no derivatives. Transition matrices and counts through their doors. Raises
     `GeneratorError`, and `ValueError` for targets that are no states, repeated or none.
 
-    >>> gambler = [[0.0, 0.6, 0, 0], [0, -1, 0.6, 0], [0, 0.4, -1, 0], [0, 0, 0.4, 0.0]]
-    >>> hitting_probabilities(gambler, [0, 3])[1].round(decimals=4).tolist()
-    [0.0, 0.2105, 0.5263, 1.0]
+    Examples:
+        >>> gambler = [[0.0, 0.6, 0, 0], [0, -1, 0.6, 0], [0, 0.4, -1, 0], [0, 0, 0.4, 0.0]]
+        >>> hitting_probabilities(gambler, [0, 3])[1].round(decimals=4).tolist()
+        [0.0, 0.2105, 0.5263, 1.0]
     """
     if comes_from(A, "scipy.sparse"):
         from theory.chain.sparse_absorption import sparse_hitting_probabilities

@@ -65,10 +65,11 @@ def attention_chain(W: Dense) -> AttentionChain:
     Raises `GeneratorError` with the batch element where W is negative, not finite or not row-stochastic, and
     `NotUniqueError` where the chain has several recurrent classes.
 
-    >>> W = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.5, 0.25, 0.25]], dtype=torch.float64)
-    >>> found = attention_chain(W)
-    >>> found.steps.tolist(), found.gap.item()
-    ([0.0, 2.0, 2.0], 0.5)
+    Examples:
+        >>> W = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.5, 0.25, 0.25]], dtype=torch.float64)
+        >>> found = attention_chain(W)
+        >>> found.steps.tolist(), found.gap.item()
+        ([0.0, 2.0, 2.0], 0.5)
     """
     given = as_real_tensor(W, "W")
     require_square(given, "W")

@@ -49,9 +49,10 @@ def stationary_distributions(A: Chain) -> StationaryDistributions:
     refused, since each element has classes of its own. Entrywise accuracy as `stationary_distribution` and
     `hitting_probabilities`. Raises `GeneratorError`.
 
-    >>> found = stationary_distributions([[0.0, 1.0, 0.0], [0.0, -4.0, 0.0], [0.0, 3.0, 0.0]])
-    >>> found.classes, found.absorption.tolist()
-    ([[0], [2]], [[1.0, 0.25, 0.0], [0.0, 0.75, 1.0]])
+    Examples:
+        >>> found = stationary_distributions([[0.0, 1.0, 0.0], [0.0, -4.0, 0.0], [0.0, 3.0, 0.0]])
+        >>> found.classes, found.absorption.tolist()
+        ([[0], [2]], [[1.0, 0.25, 0.0], [0.0, 0.75, 1.0]])
     """
     sparse = comes_from(A, "scipy.sparse")
     if not sparse:

@@ -50,8 +50,9 @@ def mean_first_passage_times(A: Chain, targets: States | None = None) -> Tensor:
     one decides whether the chain arrives, neither is that. Differentiable where all times are finite. Raises
     `GeneratorError`, and `ValueError` for targets that are no states.
 
-    >>> mean_first_passage_times([[-1.0, 2.0, 0.0], [1.0, -3.0, 4.0], [0.0, 1.0, -4.0]], targets=[0]).tolist()
-    [0.0, 0.625, 0.875]
+    Examples:
+        >>> mean_first_passage_times([[-1.0, 2.0, 0.0], [1.0, -3.0, 4.0], [0.0, 1.0, -4.0]], targets=[0]).tolist()
+        [0.0, 0.625, 0.875]
     """
     sparse = comes_from(A, "scipy.sparse")
     if targets is not None:
@@ -93,8 +94,9 @@ def kemeny_constant(A: Chain) -> Tensor:
     stopped at its likeliest state (selected inversion); a float64 Tensor, no derivatives. Raises `GeneratorError`, and
     `NotUniqueError` where A has several recurrent classes.
 
-    >>> kemeny_constant([[-1.0, 2.0], [1.0, -2.0]]).item()
-    0.3333333333333333
+    Examples:
+        >>> kemeny_constant([[-1.0, 2.0], [1.0, -2.0]]).item()
+        0.3333333333333333
     """
     if comes_from(A, "scipy.sparse"):
         from theory.chain.sparse_kemeny import sparse_kemeny_constant

@@ -33,8 +33,9 @@ def is_lumpable(A: Chain, partition: Partition, *, rtol: float | None = None) ->
     partition: blocks of states, [[0, 1], [2]], or the block of each state, [0, 0, 1]. rtol defaults to 8 n η. Dense A
     of any batch shape, or scipy.sparse. Raises `GeneratorError`, and `ValueError` for a partition that is none.
 
-    >>> is_lumpable([[-3, 1, 1], [1, -2, 1], [2, 1, -2]], [[0], [1, 2]])
-    True
+    Examples:
+        >>> is_lumpable([[-3, 1, 1], [1, -2, 1], [2, 1, -2]], [[0], [1, 2]])
+        True
     """
     checked, blocks = _checked(A, partition)
     into = _into_blocks(checked, blocks)
@@ -55,8 +56,9 @@ def lump(A: Chain, partition: Partition) -> Any:
     Raises `GeneratorError`, `ValueError` for a partition that is none, and where weights are needed and missing:
     `NotUniqueError` for several recurrent classes, `GeneratorError` for a block that p_st does not visit.
 
-    >>> lump([[-3.0, 1, 1], [1, -2, 1], [2, 1, -2]], [[0], [1, 2]]).tolist()
-    [[-3.0, 1.0], [3.0, -1.0]]
+    Examples:
+        >>> lump([[-3.0, 1, 1], [1, -2, 1], [2, 1, -2]], [[0], [1, 2]]).tolist()
+        [[-3.0, 1.0], [3.0, -1.0]]
     """
     checked, blocks = _checked(A, partition)
     n, k = checked.shape[-1], len(blocks)

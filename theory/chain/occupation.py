@@ -101,11 +101,12 @@ def occupation_interval(
     It is the interval of one state at a time; all of them together are `occupation_chi2`. Raises `ValueError` without
     `start` where A has transient states: their occupation is all start.
 
-    >>> import theory
-    >>> path = theory.sample_jumps([[0.0, 1.0], [0.0, -1.0]], 1, 10.0, seed=0)  # state 1 is left for good
-    >>> lower, upper = occupation_interval(path.A, path.occupation, 10.0, start=[0.0, 1.0]).unbind(-1)
-    >>> bool(lower[0] <= 1.0 <= upper[0]), bool(lower[1] <= 0.0 <= upper[1])
-    (True, True)
+    Examples:
+        >>> import theory
+        >>> path = theory.sample_jumps([[0.0, 1.0], [0.0, -1.0]], 1, 10.0, seed=0)  # state 1 is left for good
+        >>> lower, upper = occupation_interval(path.A, path.occupation, 10.0, start=[0.0, 1.0]).unbind(-1)
+        >>> bool(lower[0] <= 1.0 <= upper[0]), bool(lower[1] <= 0.0 <= upper[1])
+        (True, True)
     """
     A = as_real_tensor(A)
     t, level = _checked_time(A, t), check_positive(level, "level", below=1.0)

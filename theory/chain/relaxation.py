@@ -44,8 +44,9 @@ def spectral_gap(A: Chain) -> Tensor:
     eigenvalues do not converge or leave the range of numbers, and in `backward` where the gap is a repeated eigenvalue:
     it has no derivative there.
 
-    >>> spectral_gap([[-1.0, 2.0], [1.0, -2.0]]).item()
-    3.0
+    Examples:
+        >>> spectral_gap([[-1.0, 2.0], [1.0, -2.0]]).item()
+        3.0
     """
     if comes_from(A, "scipy.sparse"):
         return 1.0 / relaxation_times(A, 1)[0]
@@ -80,8 +81,9 @@ def relaxation_times(A: Chain, k: Integer) -> Tensor:
     Raises `ValueError` unless 1 <= k <= n − 1, `GeneratorError`, `NotUniqueError`, and `NumericalError` where times
     pass the range of numbers or the iteration does not converge.
 
-    >>> relaxation_times([[-1.0, 2.0], [1.0, -2.0]], 1).tolist()
-    [0.3333333333333333]
+    Examples:
+        >>> relaxation_times([[-1.0, 2.0], [1.0, -2.0]], 1).tolist()
+        [0.3333333333333333]
     """
     k = check_integer(k, "k", least=1)
     if comes_from(A, "scipy.sparse"):

@@ -26,9 +26,10 @@ def rate_gradient(A: Sparse, gradient: Dense) -> Columns:
     eliminations, one for p_st and one for the adjoint. float64. Raises as `stationary_distribution` does, `ValueError`
     for a gradient of another shape or with NaN.
 
-    >>> from scipy.sparse import csc_array
-    >>> rate_gradient(csc_array([[-1.0, 3.0], [1.0, -3.0]]), [1.0, 0.0]).toarray().tolist()
-    [[0.0, 0.0625], [-0.1875, 0.0]]
+    Examples:
+        >>> from scipy.sparse import csc_array
+        >>> rate_gradient(csc_array([[-1.0, 3.0], [1.0, -3.0]]), [1.0, 0.0]).toarray().tolist()
+        [[0.0, 0.0625], [-0.1875, 0.0]]
     """
     from scipy.sparse import csc_array
 

@@ -113,11 +113,13 @@ def stream_identity(
     Counting takes L · T operations, whatever P. Raises `ValueError` for ids, starts or labels out of range, shapes that
     do not belong together, and where no label is left.
 
-    >>> import torch
-    >>> stream = torch.tensor([0, 1, 2, 0, 1, 1, 2, 0, 2, 0, 1, 0, 2, 0, 1, 2, 2, 0])
-    >>> found = stream_identity(stream, torch.zeros(4, dtype=torch.int64), n_states=3, starts=[0, 3, 6, 11], period=5)
-    >>> float(found.residual.max()) < 1e-13 < float(found.gap.max())
-    True
+    Examples:
+        >>> import torch
+        >>> stream = torch.tensor([0, 1, 2, 0, 1, 1, 2, 0, 2, 0, 1, 0, 2, 0, 1, 2, 2, 0])
+        >>> labels = torch.zeros(4, dtype=torch.int64)
+        >>> found = stream_identity(stream, labels, n_states=3, starts=[0, 3, 6, 11], period=5)
+        >>> float(found.residual.max()) < 1e-13 < float(found.gap.max())
+        True
     """
     return identity_of_counts(count_blocks(tokens, labels, n_states=n_states, starts=starts, period=period))
 

@@ -121,7 +121,8 @@ def check_generator(A: Matrix, *, unit_round_off: float | None = None) -> None:
     bound that scales with the data. The message names the entry (and the batch element), and recognises transition
     matrices, counts, Laplacians and transposed generators.
 
-    >>> check_generator([[-1.0, 2.0], [1.0, -2.0]])
+    Examples:
+        >>> check_generator([[-1.0, 2.0], [1.0, -2.0]])
     """
     if comes_from(A, "scipy.sparse"):
         from theory.generators.sparse import checked_rates
@@ -200,8 +201,9 @@ def recurrent_classes(A: Chain) -> list[list[int]]:
     Takes a dense matrix, or scipy.sparse in time linear in its entries. The diagonal is not read. Raises
     `GeneratorError` where a rate A_ij, i != j, is negative or not finite.
 
-    >>> recurrent_classes([[-1.0, 0.0], [1.0, 0.0]])
-    [[1]]
+    Examples:
+        >>> recurrent_classes([[-1.0, 0.0], [1.0, 0.0]])
+        [[1]]
     """
     from scipy.sparse import csc_array
 

@@ -42,8 +42,9 @@ def from_rates(rates: Matrix) -> Any:
     a csc_array, a SymPy Matrix a Matrix. Constant matrices times rates, `from_rates(lam * birth + death)`, are how most
     models are written. Raises `GeneratorError` with the entry where a rate is negative or not finite.
 
-    >>> from_rates([[0, 3], [2, 0]]).tolist()
-    [[-2.0, 3.0], [2.0, -3.0]]
+    Examples:
+        >>> from_rates([[0, 3], [2, 0]]).tolist()
+        [[-2.0, 3.0], [2.0, -3.0]]
     """
     if comes_from(rates, "scipy.sparse"):
         from theory.generators.sparse import completed, off_diagonal
@@ -70,8 +71,9 @@ def from_row_convention(Q: Matrix) -> Any:
     Takes what `from_rates` takes, and gives the same kinds. Raises `GeneratorError`; a transition matrix, counts and a
     Laplacian are recognised and told their door.
 
-    >>> from_row_convention([[-2.0, 2.0], [3.0, -3.0]]).tolist()
-    [[-2.0, 3.0], [2.0, -3.0]]
+    Examples:
+        >>> from_row_convention([[-2.0, 2.0], [3.0, -3.0]]).tolist()
+        [[-2.0, 3.0], [2.0, -3.0]]
     """
     if comes_from(Q, "scipy.sparse"):
         from theory.generators.sparse import transposed
@@ -104,8 +106,9 @@ def from_transition_matrix(P: Matrix, convention: str = "row") -> Any:
     j -> i. Sums are checked within 8 n η; the diagonal is not used otherwise. Kinds as `from_rates`. Times of A are in
     steps of P. Raises `GeneratorError` for entries that are negative or not finite and for lines that miss one.
 
-    >>> from_transition_matrix([[0.5, 0.5], [0.25, 0.75]]).tolist()
-    [[-0.5, 0.25], [0.5, -0.25]]
+    Examples:
+        >>> from_transition_matrix([[0.5, 0.5], [0.25, 0.75]]).tolist()
+        [[-0.5, 0.25], [0.5, -0.25]]
     """
     by_row = _is_by_row(convention)
     if comes_from(P, "scipy.sparse"):
@@ -153,8 +156,9 @@ def from_counts(C: Chain, convention: str = "row", drop_unvisited: bool = False)
     Raises `GeneratorError` that names states never visited, states that are entered and never left (the end of a
     record: whether they absorb, the counts do not say), and counts that are negative or not finite.
 
-    >>> from_counts([[6, 2], [1, 3]]).tolist()
-    [[-0.25, 0.25], [0.25, -0.25]]
+    Examples:
+        >>> from_counts([[6, 2], [1, 3]]).tolist()
+        [[-0.25, 0.25], [0.25, -0.25]]
     """
     by_row = _is_by_row(convention)
     labels = getattr(C, "columns", None)

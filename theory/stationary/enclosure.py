@@ -47,10 +47,11 @@ def enclosure(A: Chain) -> Any:
     Raises `ImportError` where python-flint is missing; `GeneratorError` and `NotUniqueError` as
     `stationary_distribution`; `NumericalError` where 65,536 bits do not decide.
 
-    >>> import torch
-    >>> lower, upper = enclosure(torch.tensor([[-1.0, 2.0], [1.0, -2.0]], dtype=torch.float64))
-    >>> bool(lower[0] <= 2 / 3 <= upper[0]), bool((torch.nextafter(lower, upper) == upper).all())
-    (True, True)
+    Examples:
+        >>> import torch
+        >>> lower, upper = enclosure(torch.tensor([[-1.0, 2.0], [1.0, -2.0]], dtype=torch.float64))
+        >>> bool(lower[0] <= 2 / 3 <= upper[0]), bool((torch.nextafter(lower, upper) == upper).all())
+        (True, True)
     """
     _flint()
     sparse = type(A).__module__.startswith("scipy.sparse")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from verify.claim import Gap, GapClaim, Mutant, Profile
 
 if TYPE_CHECKING:
-    from verify.generator_defect.block import BlockDefect
+    from verify.cells import Cell
 
 RESOLUTION = 0.05  # of the distance at initialisation: a generator with 1 % of noise on it is nearer than that
 DRAWS = tuple(range(100, 105))  # seeds of the initialisations that the trained blocks are held against
@@ -24,18 +24,35 @@ SIZES: dict[str, tuple[dict[str, Any], int]] = {
 }
 
 
+def cells(profile: Profile) -> list[Cell]:
+    """A model per seed, beside the same initialisations of its architecture."""
+    from network.config import FastSlowConfig
+    from network.training_config import TrainConfig
+    from verify.generator_defect.trained import defect_cell
+
+    sizes, tokens = SIZES[profile.name]
+    return [
+        defect_cell(
+            FastSlowConfig(**sizes),
+            TrainConfig(tokens=tokens, seed=seed, evaluations=1, eval_tokens=4096),
+            draws=DRAWS,
+            device=profile.device,
+        )
+        for seed in profile.seeds
+    ]
+
+
 def check(profile: Profile) -> Gap:
-    """Train one coupled model per seed; for each block and axis its shifted distance over that at initialisation, and
-    of these the least."""
+    """For each trained model, block and axis its shifted distance over that at initialisation, and of these the
+    least."""
     from verify.statistics.paired import t_interval
 
-    found = [_trained(profile, seed) for seed in profile.seeds]
-    nearest = [min(_over_initial(trained, drawn), key=lambda one: one["over initial"]) for trained, drawn in found]
+    found = profile.trained
+    nearest = [min(one["blocks"], key=lambda row: row["over initial"]) for one in found]
     ratios = [one["over initial"] for one in nearest]
-    blocks = [block for trained, _ in found for block in trained]
-    reached = statistics.fmean(block.fixed_point.reached for block in blocks)
-    attracting = statistics.fmean(block.attracting for block in blocks)
-    apart = statistics.fmean(block.phi_state.sine for block in blocks if block.phi_state is not None)
+    reached, attracting, apart = (
+        statistics.fmean(value for one in found for value in one[name]) for name in ("reached", "attracting", "sine")
+    )
     _, tokens = SIZES[profile.name]
     return _gap(
         statistics.fmean(ratios),
@@ -48,11 +65,7 @@ def check(profile: Profile) -> Gap:
         f"{statistics.fmean(one['negated'] for one in nearest):.2f}; attracting at {attracting:.1%} of the tokens, "
         f"iterating the update reaches a fixed point at {reached:.1%}; sine of the angle between φ_θ(y) and the state "
         f"it is added to: {apart:.3f}",
-        [
-            row | {"seed": seed}
-            for (trained, drawn), seed in zip(found, profile.seeds, strict=True)
-            for row in _over_initial(trained, drawn)
-        ],
+        [row | {"seed": one["seed"]} for one in found for row in one["blocks"]],
     )
 
 
@@ -89,59 +102,13 @@ def _gap(measured: float, interval: tuple[float, float] | None, reason: str, row
     )
 
 
-def _trained(profile: Profile, seed: int) -> tuple[tuple[BlockDefect, ...], list[tuple[BlockDefect, ...]]]:
-    """The blocks of a trained model, and those of DRAWS initialisations of its architecture, at the same tokens."""
-    from network.config import FastSlowConfig
-    from network.corpus import open_corpus
-    from network.data import load_data
-    from network.training import train
-    from network.training_config import TrainConfig
-    from verify.generator_defect.command import validation_tokens
-    from verify.generator_defect.measurement import initial_defects, measure_defect
-
-    sizes, tokens = SIZES[profile.name]
-    data = load_data(open_corpus("shakespeare"))
-    training = TrainConfig(tokens=tokens, seed=seed, evaluations=1, eval_tokens=4096)
-    config = FastSlowConfig(**sizes)
-    model: Any = train(config, training, data=data, device=profile.device).model
-    read = validation_tokens({"corpus": data.corpus, "bpe": None, "sha256": data.sha256}, 2, 64).to(profile.device)
-    drawn = initial_defects(config, read, seeds=DRAWS)
-    return measure_defect(model, read, iterations=200, null_samples=2).blocks, [one.blocks for one in drawn]
-
-
-def _over_initial(trained: tuple[BlockDefect, ...], drawn: list[tuple[BlockDefect, ...]]) -> list[dict[str, Any]]:
-    """A row for each block and axis: its figures, its nulls, and its distance over the mean at initialisation."""
-    rows = []
-    for number, block in enumerate(trained):
-        for name in ("channel", "token"):
-            axis, nulls = getattr(block, name), getattr(block, f"{name}_nulls")
-            initial = [getattr(blocks[number], name).shifted_distance for blocks in drawn]
-            rows.append(
-                {
-                    "block": block.block,
-                    "axis": name,
-                    "distance": axis.distance,
-                    "shifted distance": axis.shifted_distance,
-                    "initial": statistics.fmean(initial),
-                    "initial, least": min(initial),
-                    "initial, largest": max(initial),
-                    "over initial": axis.shifted_distance / statistics.fmean(initial),
-                    "sign flip": nulls.sign_flip["shifted_distance"].mean,
-                    "negated": nulls.negated.shifted_distance,
-                    "column sums": axis.sum_defect,
-                    "negative rates": axis.negative_mass,
-                    "abscissa": axis.abscissa,
-                }
-            )
-    return rows
-
-
 CLAIM = GapClaim(
     id="trained_block_is_not_a_generator",
     statement="The trained fast block is not a generator; the identity φ(y) = p_st(y) is the structured limit and no "
     "claim about the network as trained.",
     source="the paper's gap-marked mapping; the nearest generator is an exact projection (theory.nearest_generator)",
     check=check,
+    cells=cells,
     mutant=mutant,
     mutation="a block that is a generator, x + h A(y) x, in place of the trained one",
     mutants=(

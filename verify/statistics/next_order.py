@@ -68,12 +68,13 @@ def judge_ratios(ratios: Sequence[Ratio]) -> tuple[Ratio | None, bool]:
     """(the finest ratio of the finer half that is not one, whether only the stricter form refuses it), or (None, False)
     where all are.
 
-    >>> right = [Ratio(2.0**-k, 1 + 0.5 * 2.0**-k) for k in range(4, 10)]
-    >>> judge_ratios(right)
-    (None, False)
-    >>> biased = [Ratio(2.0**-k, 1 + 0.5 * 2.0**-k + 0.01 * 2.0 ** (k - 9)) for k in range(4, 10)]
-    >>> judge_ratios(biased)[0].epsilon == 2.0**-9
-    True
+    Examples:
+        >>> right = [Ratio(2.0**-k, 1 + 0.5 * 2.0**-k) for k in range(4, 10)]
+        >>> judge_ratios(right)
+        (None, False)
+        >>> biased = [Ratio(2.0**-k, 1 + 0.5 * 2.0**-k + 0.01 * 2.0 ** (k - 9)) for k in range(4, 10)]
+        >>> judge_ratios(biased)[0].epsilon == 2.0**-9
+        True
     """
     ordered = sorted(ratios, key=lambda ratio: ratio.epsilon)
     strict = None

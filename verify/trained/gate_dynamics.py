@@ -55,9 +55,10 @@ class GateModel:
     def path(self, t: Tensor, slope: float, alpha: float = 0.0) -> tuple[Tensor, Tensor]:
         """(α, s) at times t[k] from α(0) = `alpha` and s(0) = `slope`; float64, each [k].
 
-        >>> alpha, s = GateModel(kappa=2.0).path(torch.tensor([0.0, 1.0]), slope=0.1)
-        >>> [round(float(a), 4) for a in alpha]
-        [0.0, -0.1813]
+        Examples:
+            >>> alpha, s = GateModel(kappa=2.0).path(torch.tensor([0.0, 1.0]), slope=0.1)
+            >>> [round(float(a), 4) for a in alpha]
+            [0.0, -0.1813]
         """
         matrix = torch.tensor([[-self.h, -1.0], [-(self.kappa**2), -self.decay]], dtype=torch.float64)
         start = torch.tensor([alpha, slope], dtype=torch.float64)

@@ -16,9 +16,10 @@ def as_system(model: Probe) -> FastSlowSystem:
     Its token clock is that of the network with kernel 'euler' and step 1. The weights are copied: training on does not
     change a system at hand. Raises `ValueError` for a model of another arm.
 
-    >>> from network import FastSlowConfig, GeneratorLM
-    >>> as_system(GeneratorLM(FastSlowConfig(arm="generator", vocab_size=5))).n_states
-    5
+    Examples:
+        >>> from network import FastSlowConfig, GeneratorLM
+        >>> as_system(GeneratorLM(FastSlowConfig(arm="generator", vocab_size=5))).n_states
+        5
     """
     from network import GeneratorLM
     from theory import FastSlowSystem
