@@ -37,6 +37,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=40, help="of the step times")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--scheduler", help="address of a Dask scheduler")
+    parser.add_argument("--corpus", nargs="+", default=["shakespeare"], metavar="NAME", help="default shakespeare")
     parser.add_argument("--jobs", type=int, help="processes; default one a core")
     parser.add_argument("--cells", type=Path, default=RESULTS / "cells")
     parser.add_argument("--out", type=Path, default=RESULTS / "pareto.json", help="the figure lies beside it")
@@ -75,7 +76,7 @@ def main() -> int:
         evaluations=5,
         eval_tokens=options.eval_tokens,
     )
-    texts = open_corpus(["shakespeare"])
+    texts = open_corpus(options.corpus)
     study = Study(
         {model: model for model in models}, training, range(options.seeds), texts=texts, device=options.device
     )

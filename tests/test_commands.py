@@ -53,7 +53,7 @@ DEFECT = (
 )
 PARETO = (
     "--tokens 2048 --block-size 64 --n-embd 8 --eval-tokens 256 --learning-rate 0.01 --seeds 2 --rounds 6 --periods 4 "
-    "--jobs 1 --cells cells --out pareto.json"
+    "--jobs 1 --cells cells --out pareto.json --corpus corpus.txt"
 )
 RACE: dict[str, Any] = {"exits": (0, 1), "full_exits": (0, 1)}  # 1: a target is missed, which the machine decides too
 HERE = shlex.quote(str(ROOT))
@@ -293,7 +293,7 @@ def run_session(page: Path | None, block: list[str], folder: Path, *, full: bool
         shutil.copy(ROOT / ".pre-commit-config.yaml", folder)
     (folder / "corpus.txt").write_text("".join(f"line {k}: all the world is a stage\n" for k in range(200)))
     port, background = free_port(), []
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join((str(folder), str(ROOT)))}
     try:
         for command in block:
             rule = rule_of(command)

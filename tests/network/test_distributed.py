@@ -21,7 +21,7 @@ left = [file.read_text().strip() for file in pathlib.Path("/proc/self/task").glo
 assert not [name for name in left if "gloo" in name], left
 """
 
-# Every arm in one launch: the same global batch as one process, in float64, over the first 50 steps.
+# Every arm in one launch: the same global batch as one process, in float64, over the first 20 steps.
 AGREEMENT = (
     """
 import json, sys
@@ -37,13 +37,13 @@ from network.training import train
 from network.training_config import TrainConfig
 
 data = load_data(open_corpus(sys.argv[1]), cache=sys.argv[2])
-training = TrainConfig(tokens=50 * 8 * 32, batch_size=8, evaluations=2, eval_tokens=1024, dtype="float64")
+training = TrainConfig(tokens=20 * 8 * 16, batch_size=8, evaluations=2, eval_tokens=256, dtype="float64")
 found = {}
 with processes("cpu") as group:
     assert group.world == int(sys.argv[4])
     for arm in ALL_ARMS:
         for compute in ((False, True) if arm == "frozen" else (False,)):
-            sizes = {"block_size": 32, "n_layer": 2, "n_embd": 16, "n_head": 2, "period": 4}
+            sizes = {"block_size": 16, "n_layer": 1, "n_embd": 16, "n_head": 2, "period": 4}
             model = FastSlowConfig(**sizes, arm=arm, compute_frozen=compute)
             result = train(model, training, data=data)
             last = result.evaluations[-1]
@@ -104,7 +104,7 @@ def test_two_processes_agree_with_one_in_every_arm(corpus_folder, tmp_path, envi
     assert set(found[1]) == {f"{arm}False" for arm in ALL_ARMS} | {"frozenTrue"}
     for arm, one in found[1].items():
         two = found[2][arm]
-        assert len(two["losses"]) == 50
+        assert len(two["losses"]) == 20
         difference = max(abs(a - b) for a, b in zip(one["losses"], two["losses"], strict=True))
         assert difference < 1e-8, (arm, difference)
         assert two["evaluation"] == pytest.approx(one["evaluation"], rel=1e-7), arm

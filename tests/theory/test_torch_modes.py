@@ -180,9 +180,7 @@ def test_errors_travel_between_processes(error):
     assert type(back) is type(error) and str(back) == str(error) and vars(back) == vars(error)
 
 
-def test_torch_compile_calls_the_compiled_kernels_from_its_first_trace_on():
-    """In a process of its own: the shape checks of these tests cannot be traced."""
-    code = """
+P_ST_IS_TRACED = """
 import torch, theory
 R = torch.rand(5, 4, 4, dtype=torch.float64, requires_grad=True)
 def f(R):
@@ -191,10 +189,18 @@ compiled = torch.compile(f, backend="eager")
 value = compiled(R)
 slope, = torch.autograd.grad(value, R)
 assert torch.equal(value, f(R)) and torch.equal(slope, torch.autograd.grad(f(R), R)[0])
+"""
+MANIFOLD_IS_TRACED = """
+import torch, theory
 system = theory.get_system("driven_cycle")
 y, phi = system.uniform(3, seed=0), theory.slow_manifold(system, 1)
 assert torch.equal(torch.compile(lambda y: phi(y, 0.01), backend="eager")(y), phi(y, 0.01))
 """
+
+
+@pytest.mark.parametrize("code", [P_ST_IS_TRACED, pytest.param(MANIFOLD_IS_TRACED, marks=pytest.mark.slow)])
+def test_torch_compile_calls_the_compiled_kernels_from_its_first_trace_on(code):
+    """In a process of its own: the shape checks of these tests cannot be traced."""
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
 
