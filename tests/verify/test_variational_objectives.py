@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import theory
-from verify.claims.variational_minimisers import _donsker_varadhan
+from verify.claims._donsker_varadhan import donsker_varadhan_at
 
 pytestmark = pytest.mark.numerical
 
@@ -23,9 +23,9 @@ def chain(seed, n):
 def test_the_rate_vanishes_at_p_st_alone(seed, n):
     rng, A = chain(seed, n)
     p = theory.stationary_distribution(A)
-    assert abs(_donsker_varadhan(A, p)[0]) < 1e-12
+    assert abs(donsker_varadhan_at(A, p)[0]) < 1e-12
     q = rng.dirichlet(np.full(n, 2.0))
-    rate, _ = _donsker_varadhan(A, q)
+    rate, _ = donsker_varadhan_at(A, q)
     assert rate > -1e-12
     if 0.5 * np.abs(q - p).sum() > 0.05:
         assert rate > 1e-6
@@ -42,10 +42,10 @@ def test_the_rate_of_a_reversible_chain_in_closed_form(seed, n):
 
     rng, A = chain(seed, n)
     q = rng.dirichlet(np.full(n, 2.0))
-    assert _donsker_varadhan(A, q)[0] <= closed(A, q) + 1e-11
+    assert donsker_varadhan_at(A, q)[0] <= closed(A, q) + 1e-11
     symmetric, weights = np.exp(rng.standard_normal((n, n))), rng.dirichlet(np.full(n, 2.0)) + 0.01
     reversible = theory.from_rates((symmetric + symmetric.T) / weights).numpy()
-    np.testing.assert_allclose(_donsker_varadhan(reversible, q)[0], closed(reversible, q), rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(donsker_varadhan_at(reversible, q)[0], closed(reversible, q), rtol=1e-8, atol=1e-9)
 
 
 @settings(max_examples=40)
@@ -53,14 +53,14 @@ def test_the_rate_of_a_reversible_chain_in_closed_form(seed, n):
 def test_the_rate_is_a_supremum_and_its_gradient_is_right(seed, n):
     rng, A = chain(seed, n)
     q = rng.dirichlet(np.full(n, 4.0)) * 0.9 + 0.1 / n
-    rate, gradient = _donsker_varadhan(A, q)
+    rate, gradient = donsker_varadhan_at(A, q)
     for _ in range(20):
         u = np.exp(rng.standard_normal(n))
         assert -(q @ ((A.T @ u) / u)) <= rate + 1e-10
     v = rng.standard_normal(n)
     v -= v.mean()
     h = 1e-5 * q.min()
-    slope = (_donsker_varadhan(A, q + h * v)[0] - _donsker_varadhan(A, q - h * v)[0]) / (2 * h)
+    slope = (donsker_varadhan_at(A, q + h * v)[0] - donsker_varadhan_at(A, q - h * v)[0]) / (2 * h)
     np.testing.assert_allclose(gradient @ v, slope, rtol=1e-4, atol=1e-4 * np.abs(gradient).max())
 
 
@@ -70,4 +70,4 @@ def test_in_metastable_wells_a_large_distance_costs_next_to_nothing():
     p = theory.stationary_distribution(A)
     q = np.array([0.375, 0.375, 0.125, 0.125])
     assert 0.5 * np.abs(q - p).sum() > 0.249
-    assert abs(_donsker_varadhan(A, q)[0]) < 1e-6 and 0.5 * ((A @ q) ** 2).sum() < 1e-12
+    assert abs(donsker_varadhan_at(A, q)[0]) < 1e-6 and 0.5 * ((A @ q) ** 2).sum() < 1e-12

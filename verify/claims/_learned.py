@@ -1,4 +1,6 @@
-"""A φ_θ trained on a variational objective: tanh units drawn for the box of y, last layer by SciPy's minimisers.
+"""A φ_θ trained on a variational objective and held against p_st at fresh y.
+
+Tanh units are drawn for the box of y, and the last layer is found by SciPy's minimisers.
 
 φ_θ(y) = softmax(C ϕ(y)) is the network's own `PhiTheta`; the objective is a mean over values of y of what is to be
 minimised at each. Only the last layer C is trained, in the leading principal directions of the units, as in the fits of
@@ -9,6 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from verify.claims._minimised import PERIOD, RATIO_TOLERANCE, TOLERANCE
+from verify.claims._systems import WIDEST, OnSystem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +27,8 @@ if TYPE_CHECKING:
 
 PAIRS, WIDTH, SPREAD, DIRECTIONS = 160, 128, 0.7, 36
 STEPS = 300
+POOR = 1e-3  # a φ_θ that misses exact pairs by more cannot say what its objective is drawn to
+BLOCKS, FRESH = 600, 200  # block means for the cross-entropy; points that φ_θ is held against
 
 
 def learned_by_residual(system: FastSlowSystem, weights: Callable[[Tensor], Tensor], seed: int) -> PhiTheta:
@@ -84,40 +91,70 @@ def learned_from_pairs(system: FastSlowSystem, target: Callable[[Tensor], Tensor
     return problem.phi(torch.linalg.lstsq(torch.from_numpy(problem.used), log, driver="gelsd").solution.numpy())
 
 
-def donsker_varadhan(A: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """I(q) = Σ q_i |A_ii| − min_v Σ_{i≠j} q_i A_ji e^{v_j − v_i} of each A[k, n, n], q[k, n], and ∂I/∂q.
+def judged(system: FastSlowSystem, label: str, phi: Any, moved: float = 0.0, *, seed: int) -> OnSystem:
+    """1 − mean TV(φ_θ(y), p_st(y)) at fresh y. Its doubt is what the same network misses of exact pairs (y, p_st), and
+    how far the optimiser was still moving."""
+    import torch
 
-    The inner problems are convex; Newton's method with step halving, all of them in step, in the gauge Σ v = 0.
+    from theory import certificate, stationary_distribution, total_variation
+
+    def exact(y: Tensor) -> Tensor:
+        return stationary_distribution(system.A(y))
+
+    y = system.uniform(FRESH, seed=seed + 5)
+    A, p = system.A(y), exact(y)
+    with torch.no_grad():
+        q, reached = phi(y), learned_from_pairs(system, exact, seed)(y)
+    tv, bound = total_variation(q, p), certificate(A, q)
+    floor = float(total_variation(reached, p).mean())
+    rows = [{"tv": float(tv.mean()), "certificate_tv": float(bound.mean()), "floor_tv": floor}]
+    if bool((tv > bound).any()):
+        return OnSystem(label, 1.0, 0.0, (0.0, 0.0), "the gap exceeds its certificate", TOLERANCE, rows)
+    if floor > POOR:
+        reason = f"this φ_θ misses exact pairs (y, p_st) by {floor:.1e} in TV: too much to see what it is drawn to"
+        return OnSystem(label, 1.0, None, None, reason, TOLERANCE, rows)
+    measured, doubt = 1.0 - float(tv.mean()), 3.0 * (floor + moved) + TOLERANCE
+    return OnSystem(label, 1.0, measured, (measured - doubt, measured + doubt), "", rows=rows)
+
+
+def judged_cross_entropy(
+    system: FastSlowSystem, label: str, seed: int, seen_as: Callable[[Any], Tensor] = lambda seen: seen.x
+) -> OnSystem:
+    """φ_θ of the least cross-entropy on the block means of the token clock: its departure from p_st along the
+    predicted leading term, 1 if it learns E[x | y] = p_ε(y). seen_as: what a mutant trains on in the place of x̄.
+
+    The figure is the projection ⟨φ_θ − p_st, leading⟩/‖leading‖², so that a departure of another sign or in other
+    states does not pass; what is off at right angles widens the interval.
     """
-    import numpy as np
+    import torch
 
-    k, n = q.shape
-    own = np.arange(n)
-    weights = q[:, :, None] * A.transpose(0, 2, 1)
-    weights[:, own, own] = 0.0
+    from theory import stationary_distribution
+    from verify.fits import get_fit
+    from verify.observe.clock import default_step, observe
 
-    def flows(v: np.ndarray) -> np.ndarray:
-        return weights * np.exp(np.clip(v[:, None, :] - v[:, :, None], -700.0, 700.0))
-
-    v = 0.5 * np.log(np.maximum(q, 1e-300))
-    M = flows(v)
-    for _ in range(50):
-        slope = M.sum(1) - M.sum(2)
-        curvature = -M - M.transpose(0, 2, 1) + M.sum((1, 2))[:, None, None] / n**2
-        curvature[:, own, own] += M.sum(1) + M.sum(2)
-        step = np.linalg.solve(curvature, -slope[..., None])[..., 0]
-        length = np.ones(k)
-        for _ in range(30):
-            worse = flows(v + length[:, None] * step).sum((1, 2)) > M.sum((1, 2)) * (1.0 + 1e-15)
-            if not worse.any():
-                break
-            length[worse] *= 0.5
-        v = v + length[:, None] * step
-        M = flows(v)
-        if np.abs(step).max() < 1e-11:
-            break
-    gradient = -A[:, own, own] - M.sum(2) / np.maximum(q, 1e-300)
-    return (q * gradient).sum(-1), gradient
+    step = default_step(system, "exp")
+    seen, fresh = (
+        observe(system, PERIOD, step=step, kernel="exp", count=count, seed=2 * seed + k)
+        for k, count in enumerate((BLOCKS, FRESH))
+    )
+    leading = fresh.leading_term(system)
+    size = leading.square().sum()
+    if float(size.sqrt()) < 1e-12:
+        return OnSystem(label, 1.0, None, None, "no O(ε) term: p_ε is p_st to rounding", RATIO_TOLERANCE)
+    if not seen.settled:
+        return OnSystem(label, 1.0, None, None, seen.why_not, RATIO_TOLERANCE)
+    phi = get_fit("multinomial")(seen.y, seen_as(seen), seed=seed).phi_theta
+    p = stationary_distribution(system.A(fresh.y))
+    with torch.no_grad():
+        away, learned = phi(fresh.y) - p, phi(fresh.y) - fresh.x
+    ratio = float((away * leading).sum() / size)
+    floor = float((learned.square().sum() / size).sqrt())  # what φ_θ misses of x̄ itself, in the 2-norm
+    rows = [{"ratio": ratio, "learning": floor}]
+    if seen_as(seen) is seen.x and floor > WIDEST / 2:
+        reason = f"this φ_θ misses the block means by {floor:.1e} of the gap: too much to see what it is drawn to"
+        return OnSystem(label, 1.0, None, None, reason, RATIO_TOLERANCE, rows)
+    doubt = min(floor, 0.01)
+    return OnSystem(label, 1.0, ratio, (ratio - doubt, ratio + doubt), "", RATIO_TOLERANCE, rows)
 
 
 class _LastLayer:

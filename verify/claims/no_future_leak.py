@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from network import FastSlowLM
 
-FEW = 6  # configurations of a mutant
+FEW = 3  # configurations of a mutant, one of each arm
 LONGEST = 24  # tokens per test sequence; a period's block and more in any case
 
 

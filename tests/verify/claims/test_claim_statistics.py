@@ -22,11 +22,11 @@ from verify.claims import (
     slow_dynamics_beyond_pooling,
     wall_clock,
 )
+from verify.claims._donsker_varadhan import donsker_varadhan_at
 from verify.claims._generators import COUNT, condition, random_generators
 from verify.claims._networks import random_configs
 from verify.claims._systems import OnSystem, over_systems
 from verify.claims._training import judge_neutrality, paired, planted_cells
-from verify.claims.variational_minimisers import _donsker_varadhan
 from verify.statistics.paired import MARGIN, paired_difference, power_of_equivalence, seeds_for_equivalence
 from verify.statistics.verdict import Verdict
 from verify.trained.cell import training_cell
@@ -64,6 +64,7 @@ def test_a_measurement_that_judges_itself_is_not_overruled_by_its_interval():
 @pytest.mark.parametrize("periods", [(64, 256, 1024), (512, 1024)])  # two periods give no slope
 def test_the_headline_claim_is_violated_where_the_gap_exceeds_its_certificate(monkeypatch, periods):
     monkeypatch.setattr("verify.manifold_gap.error_budget.certificate", lambda A, q: 0.5 * certificate(A, q))
+    monkeypatch.setattr("verify.manifold_gap.measurement.TRAIN_PAIRS", 400)
     found = learned_manifold_approaches._slope("two_state", periods, Profile())
     assert found.verdict is Verdict.VIOLATED and "exceeds its certificate" in found.why
 
@@ -74,6 +75,7 @@ def test_the_headline_claim_is_violated_by_another_constant(monkeypatch):
         return dataclasses.replace(honest, leading=1.02 * honest.leading)
 
     monkeypatch.setattr("verify.observe.clock.settled_gap", off)
+    monkeypatch.setattr("verify.manifold_gap.measurement.TRAIN_PAIRS", 400)
     found = learned_manifold_approaches._slope("two_state", (64, 256, 1024), Profile())
     assert found.verdict is Verdict.VIOLATED and "not with the predicted constant" in found.why
 
@@ -278,18 +280,18 @@ def test_the_rate_is_the_closed_form_under_detailed_balance_and_zero_at_p(seed):
     A = (flow + flow.T) / p[None, :]
     np.fill_diagonal(A, 0.0)
     A = (A - np.diag(A.sum(0))) / np.abs(A).max()
-    assert _donsker_varadhan(A, q)[0] == pytest.approx(detailed_balance_rate(A, q), rel=1e-9, abs=1e-13)
-    assert abs(_donsker_varadhan(A, p)[0]) < 1e-13
+    assert donsker_varadhan_at(A, q)[0] == pytest.approx(detailed_balance_rate(A, q), rel=1e-9, abs=1e-13)
+    assert abs(donsker_varadhan_at(A, p)[0]) < 1e-13
 
 
 def test_the_gradient_of_the_rate_without_detailed_balance():
     A = get_system("driven_cycle").A(torch.zeros(2, dtype=torch.float64)).numpy()
     p = stationary_distribution(A)
     q = np.array([0.1, 0.3, 0.2, 0.15, 0.25])
-    value, gradient = _donsker_varadhan(A, q)
-    assert value > 0 and abs(_donsker_varadhan(A, p)[0]) < 1e-13
+    value, gradient = donsker_varadhan_at(A, q)
+    assert value > 0 and abs(donsker_varadhan_at(A, p)[0]) < 1e-13
     direction, h = np.array([1.0, -2.0, 0.5, 0.0, 0.5]), 1e-6
-    difference = _donsker_varadhan(A, q + h * direction)[0] - _donsker_varadhan(A, q - h * direction)[0]
+    difference = donsker_varadhan_at(A, q + h * direction)[0] - donsker_varadhan_at(A, q - h * direction)[0]
     assert gradient @ direction == pytest.approx(difference / (2 * h), rel=1e-7)
 
 

@@ -9,6 +9,7 @@ import theory
 from theory import FastSlowSystem, from_rates, get_system, stationary_distribution
 from verify.claim import Profile
 from verify.claims import (
+    _minimised,
     learned_manifold_approaches,
     manifold_gap_is_first_order,
     slow_manifold_orders,
@@ -61,34 +62,34 @@ def test_every_objective_has_p_st_as_its_minimiser_and_cross_entropy_p_epsilon(m
 def test_a_p_st_with_a_zero_has_no_softmax_for_its_minimiser():
     system = chain([[0.0, 1.0, 0.5], [0.7, 0.0, 0.2], [0.0, 0.0, 0.0]])  # nothing comes into state 2
     assert not bool((stationary_distribution(system.A(system.uniform(1, seed=0))) > 0).all())
-    found = variational_minimisers._minimise(system, "residual", variational_minimisers._residual_argmin, 0)
+    found = _minimised.minimise(system, "residual", _minimised.residual_argmin, 0)
     assert found.verdict is Verdict.INCONCLUSIVE and "boundary of the simplex" in found.why
 
 
 def test_wells_that_hardly_see_each_other_are_flat_and_said_to_be():
     wells = [[0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 1e-18, 0.0], [0.0, 1e-18, 0.0, 1.0], [0.0, 0.0, 1.0, 0.0]]
-    found = variational_minimisers._minimise(chain(wells), "residual", variational_minimisers._residual_argmin, 0)
+    found = _minimised.minimise(chain(wells), "residual", _minimised.residual_argmin, 0)
     assert found.verdict is Verdict.INCONCLUSIVE and "two starts end" in found.why
     assert all(row["tv"] <= row["certificate_tv"] for row in found.rows)
 
 
 def test_a_minimiser_beyond_its_certificate_violates_the_claim(monkeypatch):
     monkeypatch.setattr(theory, "certificate", lambda A, q: torch.zeros_like(q[..., 0]))
-    argmin = variational_minimisers._transposed_argmin  # its end is the uniform distribution, not p_st
-    found = variational_minimisers._minimise(chain(THREE), "residual", argmin, 0)
+    argmin = _minimised.transposed_argmin  # its end is the uniform distribution, not p_st
+    found = _minimised.minimise(chain(THREE), "residual", argmin, 0)
     assert found.verdict is Verdict.VIOLATED and "exceeds its certificate" in found.why
 
 
 def test_the_nested_minimisation_is_not_tried_on_large_systems():
-    found = variational_minimisers._rate(get_system("double_well"), 0)
+    found = _minimised.minimise_rate(get_system("double_well"), 0)
     assert found.verdict is Verdict.INCONCLUSIVE and "not tried: 64 states" in found.why
 
 
 def test_cross_entropy_says_where_there_is_no_gap_and_where_the_fast_states_have_not_settled():
-    nothing = variational_minimisers._cross_entropy(chain(THREE), 0)
+    nothing = _minimised.minimise_cross_entropy(chain(THREE), 0)
     assert nothing.measured is None and "no O(ε) term" in nothing.why
     slow_fast = dataclasses.replace(chain(THREE, moving=0.5), slow=lambda x, y: 1e4 * (0.1 - y))
-    unsettled = variational_minimisers._cross_entropy(slow_fast, 0)
+    unsettled = _minimised.minimise_cross_entropy(slow_fast, 0)
     assert unsettled.measured is None and "not relaxed within its block" in unsettled.why
 
 
@@ -97,6 +98,7 @@ def test_the_learned_manifold_is_that_of_the_main_command(monkeypatch, profile, 
     only(monkeypatch, "two_state")
     monkeypatch.setattr(learned_manifold_approaches, "QUICK", (64, 256, 1024))
     monkeypatch.setattr("verify.manifold_gap.options.DEFAULT_PERIODS", (64, 128, 256))
+    monkeypatch.setattr("verify.manifold_gap.measurement.TRAIN_PAIRS", 400)
     found = learned_manifold_approaches.check(Profile(profile))
     used = {"QUICK": (64, 256, 1024), "DEFAULT_PERIODS": (64, 128, 256)}[periods]
     direct = measure("two_state", used)
