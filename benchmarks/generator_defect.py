@@ -8,8 +8,8 @@ its tokens below) and measures every fast block there; the true generator block 
 and untrained models of the same architecture with the nulls of their own matrices.
 Cells are kept under out/generator_defect, so an interrupted study goes on, and a larger one adds to it; --fresh
 computes them again. What is finished goes to benchmarks/results/generator_defect.json: figures of every block as mean
-over seeds with Student's 95 % interval, nulls, references, and the setting. There is no target: the sizes are the
-result.
+over seeds with Student's 95 % interval, nulls, references, each trained model layer by layer, and the setting. There is
+no target: the sizes are the result.
 """
 
 from __future__ import annotations
@@ -113,6 +113,20 @@ def initial(configuration: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def in_layers(record: dict[str, Any], drawn: list[dict[str, Any]]) -> dict[str, Any]:
+    """One trained model, layer by layer, beside the initialisations: the shape of `verify.generator_defect.layers`."""
+    from verify.generator_defect.layers import layer
+
+    told = []
+    for block in record["blocks"]:
+        of_block = [row for row in drawn if row["block"] == block["block"]]
+        seeds = sorted({row["seed"] for row in of_block})
+        rows = {(row["seed"], row["axis"]): {"shifted_distance": row["shifted_distance"]} for row in of_block}
+        told.append(layer(block, [{axis: rows[seed, axis] for axis in ("channel", "token")} for seed in seeds]))
+    model = f"P = {record['settings']['model']['period']}, seed {record['training']['seed']}, step {record['step']}"
+    return {"model": model, "length": record["settings"]["length"], "layers": told}
+
+
 def rounded(value: Any) -> Any:
     """Numbers to five digits: the intervals are wider than that, and the file stays readable."""
     if isinstance(value, float):
@@ -173,6 +187,7 @@ def main() -> int:
         records = [record for one in whole if one.cell.work is trained for record in one.result]
         references = [one.result for one in whole if one.cell.work is reference]
         null = records[0] if records else {}
+        drawn = next((one.result for one in whole if one.cell.work is initial), [])
         content = {
             "setting": {"model": sizes, "tokens": options.tokens, "batch_size": batch, **how},
             "networks": spread(records),
@@ -188,7 +203,8 @@ def main() -> int:
             ],
             "channel_null": null.get("channel_null"),
             "token_null": null.get("token_null"),
-            "initial": next((one.result for one in whole if one.cell.work is initial), []),
+            "initial": drawn,
+            "models": [in_layers(record, drawn) for record in records if record["validation_loss"] is not None],
             "references": references,
             "unfinished": [cell.label for cell in cells if cell.key not in done or done[cell.key].failed],
             "provenance": provenance(seed=options.seeds[0], device=options.device),
