@@ -3,9 +3,10 @@
 Each claim is checked, and ends in the words that its tag allows: exact ones HOLDS or VIOLATED, structural ones also
 INCONCLUSIVE, heuristic and empirical ones CONSISTENT, INCONSISTENT or INCONCLUSIVE, gaps MEASURED. With --mutants each
 check is also run on a deliberately broken input, which it must refute, and against every mutant of the gallery
-(`verify.mutants`) that aims at it; the matrix claim × mutant is printed, and mutants.json is it. What is finished is
-kept under --out, and what was trained under --cells, and not measured again; interrupt and start again at will. Under
---out are then claims.json, and report.html and report.md, which `python -m verify.report` makes again from it.
+(`verify.mutants`) that aims at it; the matrix claim × mutant is printed, and mutants.json is it, with what it held of
+claims that are not run now. What is finished is kept under --out, and what was trained under --cells, and not measured
+again; interrupt and start again at will. Under --out are then claims.json, and report.html and report.md, which
+`python -m verify.report` makes again from it.
 
 Exit codes: 0 all that must hold holds; 1 an exact or structural claim is VIOLATED; 2 usage or input; 3 a check ended in
 ERROR, an exact or structural claim is INCONCLUSIVE, a mutant went unnoticed, or the report could not be written; 130
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -145,12 +147,17 @@ def _command(arguments: Any) -> int:
 
 
 def _gallery(arguments: Any, report: Report, out: Path) -> int:
-    """Run the mutants of the gallery that aim at these claims, write and print the matrix; 3 if one lives."""
-    from verify.mutants.gallery import living, matrix, run_gallery
+    """Run the mutants of the gallery that aim at these claims, write and print the matrix; 3 if one lives.
+
+    What mutants.json holds of other claims is kept.
+    """
+    from verify.mutants.gallery import living, matrix, merged, run_gallery
 
     options = {"scheduler": arguments.scheduler, "jobs": arguments.jobs, "fresh": arguments.fresh, "progress": True}
     found = run_gallery(report, folder=out / "cells", **options)
-    write_whole(out / "mutants.json", strict_json(found) + "\n")
+    file = out / "mutants.json"
+    whole = merged(found, json.loads(file.read_text(encoding="utf-8"))) if file.exists() else found
+    write_whole(file, strict_json(whole) + "\n")
     if not arguments.json:
         print("\n" + matrix(found))  # noqa: T201
     for name in living(found):

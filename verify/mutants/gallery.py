@@ -114,6 +114,14 @@ def _summary(rows: Sequence[dict[str, Any]], report: Report) -> dict[str, Any]:
     return found
 
 
+def merged(found: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
+    """`found` with the rows of an earlier matrix for the claims that were not run now."""
+    kept = [row for row in earlier["mutants"] if row["claim"] not in found["claims"]]
+    claims = {name: told for name, told in earlier["claims"].items() if name not in found["claims"]} | found["claims"]
+    rows = sorted([*kept, *found["mutants"]], key=lambda row: (row["claim"], row["mutant"]))
+    return found | {"mutants": rows, "claims": dict(sorted(claims.items()))}
+
+
 def matrix(found: dict[str, Any]) -> str:
     """The matrix as text: a block a claim, a line a mutant with its verdict on each look."""
     lines = []
