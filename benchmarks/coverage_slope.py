@@ -9,7 +9,7 @@ Reduced runs of the headline, each with test points (and, for jumps, training sa
 
 The truth is the slope of the same fit on exact gaps: TV of the closed-form leading term, a mean over `TRUTH` points. An
 interval that states 95 % covers it in 93 to 97 % of the runs, or is called conservative with its figure. Resumable: the
-runs that are there are kept, and JSON is written as they come.
+runs of jumps are kept under out/ one by one, and JSON is written as they come.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from verify.statistics.convergence import CONFIDENCE, fit_slope
 from verify.statistics.provenance import provenance
 
 RESULT = Path(__file__).parent / "results" / "coverage_slope.json"
+RUNS = Path("out") / "coverage_slope" / "jump_runs.json"
 RING, TWO, STEP, BLOCKS = "driven_cycle", "two_state", 0.05, 5
 POINTS, PAIRS, TRUTH, TOKENS = 20, 150, 20_000, 10**9
 CLOCK = (64, 128, 256, 512, 1024, 2048)
@@ -138,12 +139,13 @@ def main() -> None:
     if kept.get("ode", {}).get("runs", 0) < arguments.runs // 2:
         save(ode=noise_free(ode_gaps, ODE, arguments.runs // 2, 2000))
     truth = slope_of([float(clock_gaps(TRUTH, 1, P, exact=True, name=TWO).mean()) for P in JUMPS], JUMPS)
-    done = kept.get("jump_runs", [])
+    done = json.loads(RUNS.read_text()) if RUNS.exists() else []
+    RUNS.parent.mkdir(parents=True, exist_ok=True)
     for run in range(len(done), arguments.jump_runs):
         done.append(one_jump_run(run))
         if run % 10 == 9 or run == arguments.jump_runs - 1:
-            found = summary([one["interval"] for one in done], [one["slope"] for one in done], truth, JUMPS)
-            save(jumps=found, jump_runs=done)
+            write_whole(RUNS, strict_json(done) + "\n")
+            save(jumps=summary([one["interval"] for one in done], [one["slope"] for one in done], truth, JUMPS))
 
 
 if __name__ == "__main__":
