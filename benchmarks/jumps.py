@@ -6,7 +6,12 @@ Ours is the public `theory.sample_jumps` on one path, checks and tables included
 in numba: −log(u)/rate for the waiting time, a linear search through the rates for the destination, numba's own random
 numbers. Both sum the occupation; in the second comparison both also keep the path. Every round times each of them once,
 in an order that turns by one; a ratio is the median over rounds of the ratio within a round, so that a machine that
-slows down for a while slows both sides. One thread.
+slows down for a while slows both sides. One thread, CPU times.
+
+rebop's `Gillespie` is a peer where a chain is a reaction network. The same 16 states are 240 reactions of one molecule,
+which is not what rebop is for; births at the rate 50 and deaths at k from k copies are two, which is, and there ours
+gets the sparse chain of 1,000 states. Where it keeps no path its number of jumps is the expected one, right within a
+few thousandths.
 
 Coverage: for each of `--seeds` seeds one path from state 0 over T = 200/(spectral gap), and how often the joint χ²
 region holds p_st; 95 ± 2 % is the target. A batch is run on one thread and on two, and must be the same to the bit.
@@ -25,8 +30,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numba import njit
+from peers import found
 from scipy.stats import chi2
 
 import theory
@@ -89,27 +96,83 @@ def contestants(A: torch.Tensor, horizon: float, room: int) -> dict[str, Callabl
     }
 
 
-def race(rounds: int, jumps: int) -> dict[str, Any]:
-    """Jumps per second of each, median over rounds, and the ratios within rounds."""
-    A = generator(0)
-    horizon = jumps / float((theory.stationary_distribution(A) * -A.diagonal()).sum())
-    runners = contestants(A, horizon, 2 * jumps + 1000)
+def timed(runners: dict[str, Callable[[int], float]], rounds: int) -> dict[str, list[float]]:
+    """Jumps per second of CPU time of each, round by round."""
     for run in runners.values():
         run(0)  # compiles
     names = list(runners)
     rates: dict[str, list[float]] = {name: [] for name in names}
     for k in range(rounds):
         for name in names[k % len(names) :] + names[: k % len(names)]:
-            started = time.perf_counter()
+            started = time.process_time()
             made = runners[name](k)
-            rates[name].append(made / (time.perf_counter() - started))
+            rates[name].append(made / (time.process_time() - started))
+    return rates
+
+
+def compared(rates: dict[str, list[float]], pairs: list[tuple[str, str]]) -> dict[str, Any]:
+    """Median rates, and the ratios within rounds of the pairs (ours, peer)."""
     ratios = {}
-    for kept in ("", ", path kept"):
-        within = [a / b for a, b in zip(rates[f"ours{kept}"], rates[f"direct method{kept}"], strict=True)]
+    for ours, peer in pairs:
+        within = [a / b for a, b in zip(rates[ours], rates[peer], strict=True)]
         low, middle, high = statistics.quantiles(within, n=4)
-        ratios[f"ours over direct method{kept}"] = {"median": middle, "quartiles": [low, high]}
-    per_second = {name: statistics.median(values) for name, values in rates.items()}
-    return {"states": STATES, "jumps_per_path": jumps, "jumps_per_second": per_second, "ratios": ratios}
+        ratios[f"{ours.split(',')[0]} over {peer}"] = {"median": middle, "quartiles": [low, high]}
+    return {
+        "jumps_per_second": {name: statistics.median(values) for name, values in rates.items()},
+        "ratios": ratios,
+    }
+
+
+def race(rounds: int, jumps: int) -> dict[str, Any]:
+    """On 16 states, against the direct method and rebop."""
+    A = generator(0)
+    pace = float((theory.stationary_distribution(A) * -A.diagonal()).sum())
+    runners = contestants(A, jumps / pace, 2 * jumps + 1000)
+    pairs = [("ours", "direct method"), ("ours, path kept", "direct method, path kept")]
+    rebop = found("rebop")
+    if rebop:
+        network = rebop.Gillespie()
+        for i, j in np.argwhere(A.numpy() > 0):
+            network.add_reaction(float(A[i, j]), [f"S{j}"], [f"S{i}"])
+        horizon = min(jumps, 50_000) / pace  # orders slower
+
+        def peer(seed: int) -> float:
+            network.run({"S0": 1}, horizon, 1, rng=seed)
+            return horizon * pace
+
+        runners["rebop"] = peer
+        pairs.append(("ours", "rebop"))
+    return {"states": STATES, "jumps_per_path": jumps, **compared(timed(runners, rounds), pairs)}
+
+
+def births_and_deaths(rounds: int, jumps: int, n: int = 1_000, births: float = 50.0) -> dict[str, Any] | None:
+    """A sparse chain against the same two reactions in rebop."""
+    rebop = found("rebop")
+    if rebop is None:
+        return None
+    A = theory.from_rates(
+        sp.diags_array([np.full(n - 1, births), np.arange(1.0, n)], offsets=[-1, 1], shape=(n, n), format="csc")
+    )
+    network = rebop.Gillespie()
+    network.add_reaction(births, [], ["X"])
+    network.add_reaction(1.0, ["X"], [])
+    start, horizon = round(births), jumps / (2 * births)
+
+    def ours(seed: int, record: bool) -> float:
+        return float(theory.sample_jumps(A, start, horizon, seed=seed, record=record, max_jumps=2 * jumps + 1000).jumps)
+
+    def peer(seed: int, record: bool) -> float:
+        kept = network.run({"X": start}, horizon, 0 if record else 1, rng=seed)
+        return float(len(kept["time"])) if record else 2 * births * horizon
+
+    runners = {
+        "ours": lambda seed: ours(seed, False),
+        "rebop": lambda seed: peer(seed, False),
+        "ours, path kept": lambda seed: ours(seed, True),
+        "rebop, path kept": lambda seed: peer(seed, True),
+    }
+    pairs = [("ours", "rebop"), ("ours, path kept", "rebop, path kept")]
+    return {"states": n, "jumps_per_path": jumps, **compared(timed(runners, rounds), pairs)}
 
 
 def coverage(seeds: int) -> dict[str, Any]:
@@ -149,16 +212,22 @@ def main() -> int:
     torch.set_num_threads(1)
     result = {
         "race": race(options.rounds, options.jumps),
+        "births_and_deaths": births_and_deaths(options.rounds, options.jumps),
         "coverage": coverage(options.seeds),
         "one_seed_one_result": same_on_two_threads(),
         "targets": {"ratio": TARGET_RATIO, "coverage": list(TARGET_COVERAGE)},
         "provenance": provenance(seed=0, device="cpu", threads=1, rounds=options.rounds),
     }
-    for name, rate in result["race"]["jumps_per_second"].items():
-        print(f"{name:<26} {rate / 1e6:8.1f} million jumps a second")
-    for name, ratio in result["race"]["ratios"].items():
-        low, high = ratio["quartiles"]
-        print(f"{name:<36} {ratio['median']:6.2f}   quartiles {low:.2f} to {high:.2f}")
+    for case in ("race", "births_and_deaths"):
+        raced = result[case]
+        if raced is None:
+            continue
+        print(f"{raced['states']} states")
+        for name, rate in raced["jumps_per_second"].items():
+            print(f"  {name:<26} {rate / 1e6:8.3g} million jumps a second")
+        for name, ratio in raced["ratios"].items():
+            low, high = ratio["quartiles"]
+            print(f"  {name:<36} {ratio['median']:8.4g}   quartiles {low:.4g} to {high:.4g}")
     covered = result["coverage"]
     print(f"joint 95 % region holds p_st in {100 * covered['joint']:.1f} % of {covered['seeds']} seeds at T·gap = 200")
     print(f"mean TV of the occupation {covered['mean_tv']:.4e}, expected {covered['expected_tv']:.4e}")

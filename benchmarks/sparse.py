@@ -1,13 +1,18 @@
-"""p_st of large sparse generators against SciPy's SuperLU and ARPACK: time as ratios, error in every entry, memory.
+"""p_st of large sparse generators against SciPy and deeptime: time as ratios, error in every entry, memory.
 
     python benchmarks/sparse.py [--rounds 9] [--side 300] [--large-side 1000] [--skip-large] [--out FILE]
 
 Ours is the public `theory.stationary_distribution`, checks included. SuperLU (`scipy.sparse.linalg.splu`) solves
 A p = 0 with one entry of p fixed: once as one writes it, in its default column order with the last state fixed; and
 once at its best, in the order MMD_AT_PLUS_A with the most likely state fixed, which it is told. ARPACK (`eigs`) looks
-for the eigenvalue next to zero by shift and inversion, once. Every round times each contestant once, in an order that
-turns by one; a ratio is the median over rounds of the ratio within a round, so that a machine that slows down for a
-while slows both sides.
+for the eigenvalue next to zero by shift and inversion, once. deeptime's `stationary_distribution` gets the sparse
+P = I + A/Λ, Λ the largest exit rate, on the lattices of 20 decades, once: with 124 it does not return. quantecon's `gth_solve` is dense: it
+gets the random graph alone, once. Not here: PyDTMC takes dense matrices of some hundred states, QuTiP's `steadystate`
+has n² unknowns (both are in `benchmarks/stationary.py`). Every round times each contestant once, in an order that turns
+by one; times are CPU times on one thread, a ratio is the median over rounds of the ratio within a round.
+
+With `--before FOLDER`, a checkout of an earlier commit (`git worktree add FOLDER COMMIT`), its elimination is timed in
+alternation with this one on the driven lattice, each in a process of its own.
 
 An error is the largest relative error of any entry of p. The references are the chains' own p: the birth-death chain's
 by 30-digit arithmetic, the lattices' by construction (product form; the driven ones carry a circulation of 40 % of the
@@ -19,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -32,7 +38,9 @@ from typing import Any
 import mpmath
 import numpy as np
 import scipy.sparse as sp
+from peers import found as installed
 from scipy.sparse.linalg import ArpackError, eigs, splu
+from threadpoolctl import threadpool_limits
 
 import theory
 from verify.statistics.provenance import provenance
@@ -129,6 +137,21 @@ def arpack(A: Any, likely: int) -> np.ndarray:
     return p / p.sum()
 
 
+def by_deeptime(A: Any, likely: int) -> np.ndarray:
+    """p of P = I + A/Λ by rows, sparse."""
+    from deeptime.markov.tools.analysis import stationary_distribution as of_deeptime
+
+    P = (sp.eye_array(A.shape[0]) + A / float(abs(A.diagonal()).max())).T
+    return of_deeptime(sp.csr_matrix(P))
+
+
+def by_quantecon(A: Any, likely: int) -> np.ndarray:
+    """p by the dense elimination, compiled."""
+    from quantecon.markov.gth_solve import gth_solve
+
+    return gth_solve(A.T.toarray())
+
+
 SOLVERS: dict[str, Solver] = {
     "ours": ours,
     "SuperLU": superlu("COLAMD", told=False),
@@ -142,8 +165,19 @@ def quality(p: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
     return {"error": error if np.isfinite(error) else None, "negative": int(np.count_nonzero(p < 0))}
 
 
-def race(A: Any, reference: np.ndarray, rounds: int, *, with_arpack: bool) -> dict[str, Any]:
+def once(solve: Solver, A: Any, reference: np.ndarray) -> dict[str, Any]:
+    """Error and seconds of one run, or why it gave nothing."""
+    started = time.process_time()
+    try:
+        row = quality(solve(A, int(np.argmax(reference))), reference)
+    except (ArpackError, RuntimeError, ValueError) as error:
+        row = {"error": None, "reason": str(error)[:300]}
+    return {**row, "seconds": time.process_time() - started}
+
+
+def race(A: Any, reference: np.ndarray, rounds: int, *, lattice: bool) -> dict[str, Any]:
     """Error and median seconds of each, and the ratios of ours to them within rounds."""
+    moderate = reference.min() > 1e-30
     likely = int(np.argmax(reference))
     found: dict[str, Any] = {}
     for name, solve in SOLVERS.items():  # compiles ours; not timed
@@ -152,21 +186,23 @@ def race(A: Any, reference: np.ndarray, rounds: int, *, with_arpack: bool) -> di
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for k in range(rounds):
         for name in names[k % len(names) :] + names[: k % len(names)]:
-            started = time.perf_counter()
+            started = time.process_time()
             SOLVERS[name](A, likely)
-            seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(time.process_time() - started)
     for name in names:
         found[name]["seconds"] = statistics.median(seconds[name])
         found[name]["ours_over_it"] = statistics.median(
             a / b for a, b in zip(seconds["ours"], seconds[name], strict=True)
         )
-    if with_arpack:
-        started = time.perf_counter()
-        try:
-            found["ARPACK"] = quality(arpack(A, likely), reference)
-        except ArpackError as error:
-            found["ARPACK"] = {"error": None, "reason": str(error)}
-        found["ARPACK"]["seconds"] = time.perf_counter() - started
+    if lattice:
+        found["ARPACK"] = once(arpack, A, reference)
+    if lattice and moderate and installed("deeptime"):
+        found["deeptime"] = once(by_deeptime, A, reference)
+    if not lattice and A.shape[0] <= 5_000 and installed("quantecon"):
+        by_quantecon(A[:3, :3] - sp.diags_array(A[:3, :3].sum(axis=0)), 0)  # compiles
+        found["quantecon"] = once(by_quantecon, A, reference)
+    for row in found.values():
+        row.setdefault("ours_over_it", found["ours"]["seconds"] / row["seconds"])
     return {"states": A.shape[0], "smallest_p": float(reference.min()), "results": found}
 
 
@@ -193,6 +229,62 @@ def one(name: str, side: int) -> dict[str, Any]:
     return {**quality(p, reference), "seconds": seconds, "peak_memory_gb": peak}
 
 
+BESIDE = """
+import sys, time
+sys.path.insert(0, {benchmarks!r})
+from sparse import lattice
+from theory import stationary_distribution
+A, _ = lattice({side}, 20, driven=True)
+stationary_distribution(A)
+for _ in sys.stdin:
+    begin = time.process_time()
+    stationary_distribution(A)
+    print(time.process_time() - begin, flush=True)
+"""
+
+
+def beside(before: Path, side: int, rounds: int) -> dict[str, Any]:
+    """CPU time of this checkout's elimination over an earlier one's, in alternation, a process for each."""
+    here = Path(__file__).parent
+    # The lattice and the provenance come from this checkout, `theory` from the one in question.
+    workers = {}
+    for name, checkout in (("now", here.parent), ("before", before.resolve())):
+        path = os.pathsep.join([str(checkout), str(here.parent), os.environ.get("PYTHONPATH", "")])
+        workers[name] = subprocess.Popen(
+            [sys.executable, "-c", BESIDE.format(benchmarks=str(here), side=side)],
+            **{"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": checkout},
+            env={**os.environ, "PYTHONPATH": path},
+        )
+
+    def clock(name: str) -> float:
+        worker = workers[name]
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+        return float(worker.stdout.readline())
+
+    names = list(workers)
+    spent: dict[str, list[float]] = {name: [] for name in names}
+    for k in range(rounds):
+        for name in names[k % 2 :] + names[: k % 2]:
+            spent[name].append(clock(name))
+    for worker in workers.values():
+        worker.stdin.close()
+        worker.wait()
+    commit = subprocess.run(
+        ["git", "-C", str(before), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
+    )
+    ratios = [a / b for a, b in zip(spent["now"], spent["before"], strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return {
+        "before": commit.stdout.strip(),
+        "states": side * side,
+        "rounds": rounds,
+        "now_over_before": {"median": middle, "quartiles": [low, high]},
+        "best_now_over_best_before": min(spent["now"]) / min(spent["before"]),
+        "cpu_seconds": {name: statistics.median(values) for name, values in spent.items()},
+    }
+
+
 def show(name: str, case: dict[str, Any]) -> None:
     """One line for each contestant."""
     print(f"{name} ({case['states']} states)")
@@ -212,6 +304,7 @@ def main() -> int:
     parser.add_argument("--side", type=int, default=300, help="of the raced lattices (default 300)")
     parser.add_argument("--large-side", type=int, default=1000, help="of the lattice that is run for its memory")
     parser.add_argument("--skip-large", action="store_true", help="leave that lattice out (about a minute)")
+    parser.add_argument("--before", type=Path, metavar="FOLDER", help="an earlier checkout, timed beside this one")
     parser.add_argument("--one", choices=list(SOLVERS), help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "sparse.json")
     options = parser.parse_args()
@@ -233,7 +326,8 @@ def main() -> int:
     cases: dict[str, Any] = {}
     for name, build in chains.items():
         A, reference = build()
-        cases[name] = race(A, reference, options.rounds, with_arpack="lattice" in name)
+        with threadpool_limits(1):
+            cases[name] = race(A, reference, options.rounds, lattice="lattice" in name)
         show(name, cases[name])
     if not options.skip_large:
         cases["large driven lattice, 124 decades"] = large(options.large_side)
@@ -243,6 +337,9 @@ def main() -> int:
         "targets": {"error": TARGET_ERROR, "ratio": TARGET_RATIO, "peak_memory_gb": TARGET_MEMORY_GB},
         "provenance": provenance(seed=0, device="cpu", rounds=options.rounds),
     }
+    if options.before:
+        result["beside_an_earlier_commit"] = beside(options.before, options.side, 3 * options.rounds)
+        print(json.dumps(result["beside_an_earlier_commit"]))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
     mine = {name: case["results"]["ours"] for name, case in cases.items()}
@@ -253,7 +350,6 @@ def main() -> int:
             for name, case in cases.items()
             if "lattice, 20 decades" in name
             for row in case["results"].values()
-            if "ours_over_it" in row
         )
         and all(row.get("peak_memory_gb", 0.0) <= TARGET_MEMORY_GB for row in mine.values())
     )

@@ -4,9 +4,15 @@
 
 Ours is the public `theory.stationary_distribution`, checks included, on one batch. Peers: quantecon's `gth_solve` in a
 loop (the same elimination, for one matrix), numpy's batched `solve` with the last row replaced by ones, SciPy's
-`null_space` in a loop, and LAPACK's `dgetrf` alone, the cost of one LU factorisation. Every round times each of them
-once, in an order that turns by one; a ratio is the median over rounds of the ratio within a round, so that a machine
-that slows down for a while slows both sides. On `--device cuda` ours runs there, as does torch's batched `solve`.
+`null_space` in a loop, and LAPACK's `dgetrf` alone, the cost of one LU factorisation. PyDTMC's `MarkovChain(P).pi` and
+deeptime's `stationary_distribution(P)` get P = I + A/Λ, Λ the largest exit rate, which has the same p, made beforehand;
+both take one matrix at a time. QuTiP's `steadystate` gets the Liouvillian of the jumps √A_ij |i⟩⟨j|, made beforehand,
+whose steady state is diagonal and holds p: n² unknowns, so it is asked up to n = 16. PyDTMC is asked up to n = 64, its
+constructor analyses the graph. Those three are timed on the first matrices of the batch, and the time is scaled to all.
+
+Every round times each of them once, in an order that turns by one; a ratio is the median over rounds of the ratio
+within a round, so that a machine that slows down for a while slows both sides. Times are CPU times with one thread on
+the CPU, else of the clock. On `--device cuda` ours runs there, as does torch's batched `solve`.
 """
 
 from __future__ import annotations
@@ -22,7 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from quantecon.markov.gth_solve import gth_solve
+from peers import found
 from scipy.linalg import null_space
 from scipy.linalg.lapack import dgetrf  # pyright: ignore[reportAttributeAccessIssue]
 from threadpoolctl import threadpool_limits
@@ -37,6 +43,8 @@ TARGETS = {  # ours at least so many times faster
     (1024, 64): {"quantecon": 3.0},
     (1, 1024): {"quantecon": 8.0, "dgetrf": 0.5},
 }
+SHARE = {"PyDTMC": 64, "deeptime": 256, "QuTiP": 4}  # matrices of a batch that they are timed on
+SELDOM = {"null_space": 3, "PyDTMC": 5, "deeptime": 5, "QuTiP": 3}  # rounds: orders slower than the others
 
 
 def generators(batch: int, n: int, seed: int) -> np.ndarray:
@@ -50,7 +58,61 @@ def generators(batch: int, n: int, seed: int) -> np.ndarray:
 
 def by_quantecon(A: np.ndarray) -> np.ndarray:
     """p[batch, n] by the same elimination, one matrix at a time (row convention)."""
+    from quantecon.markov.gth_solve import gth_solve
+
     return np.stack([gth_solve(a.T) for a in A])
+
+
+def transition_matrices(A: np.ndarray) -> np.ndarray:
+    """P[batch, n, n] = I + A/Λ by rows, with the p of A."""
+    P = A / np.abs(A).max((-2, -1), keepdims=True)
+    return np.ascontiguousarray(np.swapaxes(P + np.eye(A.shape[-1]), -1, -2))
+
+
+def by_pydtmc(P: np.ndarray) -> np.ndarray:
+    """p[batch, n], one chain at a time."""
+    from pydtmc import MarkovChain
+
+    return np.stack([MarkovChain(one).pi[0] for one in P])
+
+
+def by_deeptime(P: np.ndarray) -> np.ndarray:
+    """p[batch, n], one matrix at a time."""
+    from deeptime.markov.tools.analysis import stationary_distribution as of_deeptime
+
+    return np.stack([of_deeptime(one) for one in P])
+
+
+def liouvillians(A: np.ndarray) -> list[Any]:
+    """The superoperators whose jumps take |j⟩ to |i⟩ at the rate A_ij."""
+    import qutip
+
+    n = A.shape[-1]
+    kets = [qutip.basis(n, i) for i in range(n)]
+    pairs = [(i, j) for i in range(n) for j in range(n) if i != j]
+    return [qutip.liouvillian(None, [a[i, j] ** 0.5 * kets[i] @ kets[j].dag() for i, j in pairs]) for a in A]
+
+
+def by_qutip(superoperators: list[Any]) -> np.ndarray:
+    """p[batch, n], the diagonals of their steady states."""
+    import qutip
+
+    return np.stack([qutip.steadystate(one).diag().real for one in superoperators])
+
+
+def others(A: np.ndarray) -> dict[str, Callable[[], np.ndarray]]:
+    """The peers that are timed on a share of the batch, as far as they are installed."""
+    n = A.shape[-1]
+    P = transition_matrices(A[: max(SHARE.values())])
+    runs: dict[str, Callable[[], np.ndarray]] = {}
+    if n <= 64 and found("pydtmc"):
+        runs["PyDTMC"] = lambda: by_pydtmc(P[: SHARE["PyDTMC"]])
+    if found("deeptime"):
+        runs["deeptime"] = lambda: by_deeptime(P[: SHARE["deeptime"]])
+    if n <= 16 and found("qutip"):
+        superoperators = liouvillians(A[: SHARE["QuTiP"]])
+        runs["QuTiP"] = lambda: by_qutip(superoperators)
+    return runs
 
 
 def by_solve(A: np.ndarray) -> np.ndarray:
@@ -84,13 +146,15 @@ def on_device(A: np.ndarray, device: torch.device) -> dict[str, Callable[[], Any
 
 def contestants(A: np.ndarray, device: torch.device) -> dict[str, Callable[[], Any]]:
     """Ours first, then the peers, each as a function without arguments."""
+    quantecon: dict[str, Callable[[], Any]] = {"quantecon": lambda: by_quantecon(A)} if found("quantecon") else {}
     if device.type != "cpu":
-        return {**on_device(A, device), "quantecon": lambda: by_quantecon(A)}
+        return {**on_device(A, device), **quantecon}
     runs: dict[str, Callable[[], Any]] = {
         "ours": lambda: stationary_distribution(A),
-        "quantecon": lambda: by_quantecon(A),
+        **quantecon,
         "numpy solve": lambda: by_solve(A),
         "null_space": lambda: by_null_space(A),
+        **others(A),
     }
     if len(A) == 1:
         column_major = np.asfortranarray(A[0])
@@ -101,24 +165,24 @@ def contestants(A: np.ndarray, device: torch.device) -> dict[str, Callable[[], A
 def measure(batch: int, n: int, device: torch.device, rounds: int) -> dict[str, Any]:
     """Median seconds of each contestant and its ratio to ours, with quartiles."""
     runs = contestants(generators(batch, n, seed=n), device)
+    now = time.process_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
 
     def clock(name: str) -> float:
-        start = time.perf_counter()
+        start = now()
         runs[name]()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        return time.perf_counter() - start
+        return (now() - start) * batch / min(batch, SHARE.get(name, batch))
 
     names = list(runs)
-    seldom = {"null_space": 3}  # two to four orders slower than the others
-    for name in names:
-        if name not in seldom:
+    for name in names:  # compiles, and imports what is imported late
+        if name != "null_space":
             clock(name)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for i in range(rounds):
         print(f"{batch} x ({n} x {n}): round {i + 1} of {rounds}", file=sys.stderr)
         for name in names[i % len(names) :] + names[: i % len(names)]:
-            if i < seldom.get(name, rounds):
+            if i < SELDOM.get(name, rounds):
                 seconds[name].append(clock(name))
     ratios = []
     for name in names[1:]:
@@ -143,13 +207,11 @@ def accuracy() -> list[dict[str, Any]]:
         A = (R - np.diag(R.sum(0)))[None]
         p = np.concatenate([[1.0], np.cumprod(up.astype(np.longdouble) / down.astype(np.longdouble))])
         p = p / p.sum()
-        solvers = {
-            "ours": stationary_distribution,
-            "quantecon": by_quantecon,
-            "numpy solve": by_solve,
-            "null_space": by_null_space,
+        errors = {
+            name: float(np.abs(np.asarray(run())[0] / p - 1).max())
+            for name, run in contestants(A, torch.device("cpu")).items()
+            if name != "dgetrf"
         }
-        errors = {name: float(np.abs(solver(A)[0] / p - 1).max()) for name, solver in solvers.items()}
         rows.append({"smallest_p": float(p.min()), "largest_relative_error": errors})
     return rows
 
