@@ -6,10 +6,11 @@ Ours is the public `theory.stationary_distribution`, checks included. SuperLU (`
 A p = 0 with one entry of p fixed: once as one writes it, in its default column order with the last state fixed; and
 once at its best, in the order MMD_AT_PLUS_A with the most likely state fixed, which it is told. ARPACK (`eigs`) looks
 for the eigenvalue next to zero by shift and inversion, once. deeptime's `stationary_distribution` gets the sparse
-P = I + A/Λ, Λ the largest exit rate, on the lattices of 20 decades, once: with 124 it does not return. quantecon's `gth_solve` is dense: it
-gets the random graph alone, once. Not here: PyDTMC takes dense matrices of some hundred states, QuTiP's `steadystate`
-has n² unknowns (both are in `benchmarks/stationary.py`). Every round times each contestant once, in an order that turns
-by one; times are CPU times on one thread, a ratio is the median over rounds of the ratio within a round.
+P = I + A/Λ, Λ the largest exit rate, on the lattices of 20 decades, once: with 124 it is off by any factor, and on four
+wells it did not return. quantecon's `gth_solve` is dense: it gets the random graph alone, once. Not here: PyDTMC takes
+dense matrices of some hundred states, QuTiP's `steadystate` has n² unknowns (both are in `benchmarks/stationary.py`).
+Every round times each contestant once, in an order that turns by one; times are CPU times on one thread, a ratio is the
+median over rounds of the ratio within a round.
 
 With `--before FOLDER`, a checkout of an earlier commit (`git worktree add FOLDER COMMIT`), its elimination is timed in
 alternation with this one on the driven lattice, each in a process of its own.
