@@ -54,7 +54,8 @@ class _Notice(event.Listener):
         """Nothing to do."""
 
 
-event.register("numba:compile", _Notice())
+NOTICE = _Notice()
+event.register("numba:compile", NOTICE)
 
 fused: partial[Any] = partial(compiled, fastmath={"contract"})
 """As `compiled`, and a product followed by a sum may be one rounding."""

@@ -24,7 +24,7 @@ from torch._C._functorch import is_functorch_wrapped_tensor  # pyright: ignore[r
 
 from theory.arguments import check_integer, to_tensor
 from theory.errors import FastSlowSystemError, GeneratorError
-from theory.generators.checks import check_generator
+from theory.generators.checks import check_generator, check_one_of_many
 from theory.kinds import Corner, Field, Integer, Phases, Size, Velocity
 
 ROUNDING = 1e-12  # of the width of the box: a y no further beyond it than this counts as inside
@@ -199,7 +199,7 @@ class FastSlowSystem:
         except GeneratorError:
             for point, matrix in zip(flat, A, strict=True):
                 try:
-                    check_generator(matrix)
+                    check_one_of_many(matrix)
                 except GeneratorError as error:
                     where = "" if bool(self.inside(point)) else ", which lies outside the stated box"
                     raise GeneratorError(

@@ -1,5 +1,7 @@
 """Hitting probabilities, first passage to sets, several classes and lumping against exact algebra and closed forms."""
 
+import re
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -199,3 +201,23 @@ def test_lumping_keeps_stationary_probabilities_and_says_where_it_cannot():
 def test_a_batch_of_classes_is_refused_with_the_way_out():
     with pytest.raises(GeneratorError, match="call it once for each"):
         theory.stationary_distributions(torch.zeros(2, 3, 3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    "kind", [np.asarray, torch.as_tensor, sp.csr_array, lambda A: np.stack([-np.eye(4) + 0.25, A])]
+)
+def test_where_p_is_not_unique_the_function_that_answers_is_named_and_answers(kind):
+    """State 2 ends in {0, 1} or in {3}, with 1 : 3."""
+    rates = np.zeros((4, 4))
+    rates[0, 1] = rates[1, 0] = rates[0, 2] = 1.0
+    rates[3, 2] = 3.0
+    A = kind(theory.from_rates(rates))
+    asked = [theory.stationary_distribution, theory.kemeny_constant, theory.spectral_gap]
+    asked += [lambda A: theory.relaxation_times(A, 1)] if sp.issparse(A) else [theory.group_inverse]
+    for function in asked:
+        with pytest.raises(theory.NotUniqueError) as caught:
+            function(A)
+        (call,) = re.findall(r"theory\.stationary_distributions\(A(?:\[\d+\])?\)", str(caught.value))
+        found = eval(call, {"theory": theory, "A": A})
+        np.testing.assert_allclose(found.distributions, [[0.5, 0.5, 0, 0], [0, 0, 0, 1]], rtol=1e-15)
+        np.testing.assert_allclose(found.absorption, [[1, 1, 0.25, 0], [0, 0, 0.75, 1]], rtol=1e-15)

@@ -204,6 +204,17 @@ def test_batches_and_float32():
     assert torch.allclose(single.double(), theory.group_inverse(A), atol=1e-5)
 
 
+def test_what_rounding_decides_names_the_batch_element():
+    """Two states coupled by 1e-12 and a transient one: in float32 neither the inverse nor first passage serves."""
+    slow = theory.from_rates(torch.tensor([[0.0, 1e-12, 1.0], [1e-12, 0.0, 0.0], [0.0, 0.0, 0.0]]))
+    A = torch.stack([random_generator(3, k).float() for k in range(4)]).reshape(2, 2, 3, 3)
+    A[1, 0] = slow
+    with pytest.raises(theory.NumericalError, match=r"decides A\^# \(batch element \[1, 0\]\).*pass A.double\(\)"):
+        theory.group_inverse(A)
+    other = theory.group_inverse(torch.stack([slow, slow]).double())  # which its remedy says
+    assert torch.allclose(slow.double() @ other[1] @ slow.double(), slow.double(), rtol=1e-6, atol=1e-15)
+
+
 def test_derivative_of_the_group_inverse():
     A, B = random_generator(4, 5), random_generator(4, 6)
     direction = B - A

@@ -1,5 +1,7 @@
 """Sampled tokens against the block mean, and their covariance against the double sum that defines it."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -102,3 +104,28 @@ def test_a_kernel_with_two_closed_classes_has_no_covariance(rows):
     K, p = torch.tensor(rows, dtype=torch.float64), torch.full((len(rows),), 1 / len(rows), dtype=torch.float64)
     with pytest.raises(theory.NumericalError, match="more than one closed class"):
         token_frequency_covariance(K, p, 4)
+
+
+def test_a_covariance_is_of_a_kernel_and_its_own_law():
+    """A for K gave variances of −42; the call that each message names gives the right one."""
+    A = theory.from_rates([[0.0, 2.0, 1.0], [1.0, 0.0, 0.5], [3.0, 0.25, 0.0]])
+    p, h = theory.stationary_distribution(A), 0.1
+    with pytest.raises(ValueError, match=r"K must be a kernel.*pass the kernel of one token") as caught:
+        token_frequency_covariance(A, p, 5)
+    (call,) = re.findall(r"torch\.linalg\.matrix_exp\(.*?\)", str(caught.value))
+    K = eval(call, {"torch": torch, "A": A, "h": h})
+    found = token_frequency_covariance(K, p, 5)
+    identity, lag = torch.eye(3, dtype=torch.float64), 0.0
+    for s in range(1, 5):  # Σ_{s, t} Cov(e_s, e_t)/25, pair by pair
+        step = (torch.linalg.matrix_power(K, s) - p[:, None]) * p
+        lag = lag + (5 - s) * (step + step.mT)
+    torch.testing.assert_close(found, (5 * (identity * p - p[:, None] * p) + lag) / 25, rtol=0, atol=1e-15)
+    with pytest.raises(ValueError, match=r"not the stationary law of K.*pass theory") as caught:
+        token_frequency_covariance(K, torch.full((3,), 1 / 3, dtype=torch.float64), 5)
+    (call,) = re.findall(r"theory\.stationary_distribution\(.*\)", str(caught.value))
+    torch.testing.assert_close(eval(call, {"theory": theory, "K": K}), p, rtol=1e-12, atol=0)
+    for wrong, message in ((p[:2], "p must|K must be"), (p.float(), "of one dtype"), (2 * p, "probability vector")):
+        with pytest.raises(ValueError, match=message):
+            token_frequency_covariance(K, wrong, 5)
+    with pytest.raises(ValueError, match=r"columns sum to 0\.9"):
+        token_frequency_covariance(0.9 * K, p, 5)

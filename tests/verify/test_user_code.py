@@ -1,9 +1,12 @@
 """What comes from a user's file is checked before anything is computed; the message names the file and the cause."""
 
+import re
+
+import numpy as np
 import pytest
 import torch
 
-from theory import get_system
+from theory import get_system, stationary_distribution
 from verify.command_line import UsageError
 from verify.manifold_gap.user_code import check_phi_theta, load_factory, load_system
 
@@ -44,6 +47,70 @@ def test_a_system_is_loaded_and_one_whose_g_is_not_finite_is_refused(tmp_path):
     assert torch.equal(system.A(y)[0], torch.tensor([[-0.75, 0.25], [0.75, -0.25]], dtype=torch.float64))
     with pytest.raises(UsageError, match=r"mine.py:infinite: g\(x, y\) is not finite at y = \[0\."):
         load_system(f"{file}:infinite")
+
+
+NO_GENERATOR = """
+import torch, theory
+
+def system(matrix):
+    def generator(y):
+        A = matrix(y[..., None], torch.eye(3, dtype=y.dtype).expand(*y.shape[:-1], 3, 3))
+        return FOLLOWED
+    return theory.FastSlowSystem(
+        generator=generator, slow=lambda x, y: x[..., :1] - y, n_states=3, n_slow=1, low=0.1, high=0.4)
+
+P = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5], [1.0, 0.0, 0.0]], dtype=torch.float64)
+C = torch.tensor([[0.0, 6.0, 2.0], [3.0, 1.0, 0.0], [1.0, 1.0, 4.0]], dtype=torch.float64)
+
+def rows():
+    return system(lambda y, one: (1 - y) * one + y * P)
+
+def columns():
+    return system(lambda y, one: (1 - y) * one + y * P.mT)
+
+def counts():
+    return system(lambda y, one: one @ C)
+
+def laplacian():
+    return system(lambda y, one: y * (one - P))
+
+def rate_matrix():
+    return system(lambda y, one: y * (P - one))
+"""
+JUMP_CHAIN = np.array([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5], [1.0, 0.0, 0.0]])
+COUNTED = np.array([[0.0, 6.0, 2.0], [3.0, 1.0, 0.0], [1.0, 1.0, 4.0]])
+
+
+def left_null_vector(rates):
+    """p with p Q = 0 by SVD, of off-diagonal rates by rows."""
+    p = np.linalg.svd((rates - np.diag(rates.sum(1))).T)[2][-1]
+    return p / p.sum()
+
+
+@pytest.mark.parametrize(
+    "factory, by_row",
+    [
+        ("rows", [JUMP_CHAIN]),
+        ("columns", [JUMP_CHAIN]),
+        ("laplacian", [JUMP_CHAIN]),
+        ("rate_matrix", [JUMP_CHAIN]),
+        ("counts", [COUNTED / COUNTED.sum(1)[:, None], (COUNTED / COUNTED.sum(0)).T, COUNTED.T, COUNTED]),
+    ],
+)
+def test_what_is_no_generator_names_the_door_and_the_door_taken_is_right(factory, by_row, tmp_path):
+    """The call that the message names, put into the user's own function, which is given y one by one and in batches."""
+    file = tmp_path / "mine.py"
+    file.write_text(NO_GENERATOR.replace("FOLLOWED", "A"))
+    with pytest.raises(UsageError, match=rf"mine\.py:{factory}: GeneratorError: A\(y\) of system") as caught:
+        load_system(f"{file}:{factory}")
+    calls = re.findall(r"theory\.from_\w+\([^()]*\)", str(caught.value))
+    assert len(calls) == len(by_row), str(caught.value)
+    y = torch.tensor([[0.15], [0.3]], dtype=torch.float64)
+    for call, rates in zip(calls, by_row, strict=True):
+        file.write_text(NO_GENERATOR.replace("FOLLOWED", call))
+        system = load_system(f"{file}:{factory}")
+        for p in (*stationary_distribution(system.A(y)), stationary_distribution(system.A(y[0]))):
+            np.testing.assert_allclose(p, left_null_vector(rates), rtol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -136,10 +136,18 @@ def check_generator(A: Matrix, *, unit_round_off: float | None = None) -> None:
         return
     M = as_real_tensor(A)
     require_square(M, "A")
-    M = plain(M)
+    _check(plain(M), unit_round_off, batched=M.ndim > 2)
+
+
+def check_one_of_many(A: Tensor) -> None:
+    """As `check_generator` for A[n, n] that a function makes in batches: the hint is what it must call on a batch."""
+    _check(plain(A), None, batched=True)
+
+
+def _check(M: Tensor, unit_round_off: float | None, *, batched: bool) -> None:
     fault = fault_of(M, "A", unit_round_off)
     if fault is not None:
-        raise GeneratorError(f"{fault.text}; {advice(look_of(M[fault.index]), 'A', batched=M.ndim > 2)}")
+        raise GeneratorError(f"{fault.text}; {advice(look_of(M[fault.index]), 'A', batched=batched)}")
 
 
 def fault_of(M: Tensor, name: str, unit_round_off: float | None = None) -> Fault | None:

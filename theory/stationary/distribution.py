@@ -210,10 +210,11 @@ def _not_unique(A: np.ndarray, element: Sequence[Any]) -> NotUniqueError:
         str(c) if len(c) <= 12 else f"[{c[0]}, {c[1]}, …, {c[-1]}] ({len(c)} states)" for c in classes[:8]
     )
     more = f" and {len(classes) - 8} more" if len(classes) > 8 else ""
-    where = f" (batch element {[int(i) for i in element]})" if element else ""
+    index = [int(i) for i in element]
+    where, one = (f" (batch element {index})", f"A{index}") if index else ("", "A")
     return NotUniqueError(
         f"A{where} has {len(classes)} recurrent classes, {listed}{more}: each has a stationary distribution of its "
-        "own, and theory.stationary_distributions(A) gives them all, with the probability of ending in each",
+        f"own, and theory.stationary_distributions({one}) gives them all, with the probability of ending in each",
         classes,
     )
 

@@ -88,7 +88,8 @@ def _enclosed(A: Any, kind: type = np.float64) -> np.ndarray:
     if len(classes) > 1:
         raise NotUniqueError(
             f"A has {len(classes)} recurrent classes, {classes[:8]}: each has a stationary distribution of its own. "
-            "Restrict A to one class, or add the rates that connect them",
+            "Restrict A to one class, or add the rates that connect them; theory.stationary_distributions(A) gives "
+            "them all, without enclosures",
             classes,
         )
     (states,) = classes
