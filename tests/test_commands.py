@@ -9,6 +9,7 @@ rule without a command, is a failure.
 import importlib
 import os
 import re
+import runpy
 import shlex
 import shutil
 import socket
@@ -19,11 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import inline_cells
 import pytest
+
+from verify.manifold_gap import command
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PACKAGES = ("theory", "network", "verify")
+SYSTEMS = ("theory", "systems")
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ PARETO = (
 RACE: dict[str, Any] = {"exits": (0, 1), "full_exits": (0, 1)}  # 1: a target is missed, which the machine decides too
 HERE = shlex.quote(str(ROOT))
 THIS = shlex.quote(str(Path(__file__).resolve()))
-LAYERS = shlex.quote(str(ROOT / "tests" / "test_layers.py"))
+SLOPES = shlex.quote(str(ROOT / "tests" / "test_slopes.py"))
 
 RULES = {
     "python -m verify.manifold_gap": Rule("--periods 64,128,256"),
@@ -70,6 +75,8 @@ RULES = {
     "python -m verify.reduction": Rule(exits=(0, 3), full_exits=(0, 3)),  # 3: no leading term that decides
     "python -m verify": Rule(f"{CHEAP} --jobs 1"),
     "python -m verify --list": Rule(),
+    "python -m verify --rigorous": Rule(f"{CHEAP} --list", full=""),
+    "python -m verify --profile": Rule(f"{CHEAP} --list", full=""),
     "python -m verify --claim": Rule("--list"),  # that there is such a claim
     "python -m verify --folder": Rule("--jobs 1"),
     "python -m verify --scheduler": Rule(CHEAP),
@@ -98,7 +105,7 @@ RULES = {
     "python my_loop.py": Rule(),
     "python my_transformer.py": Rule(),
     "python my_reading.py": Rule(),
-    "torchrun --nproc-per-node 8": Rule(LARGE, full=LARGE),
+    "torchrun --nproc-per-node 8": Rule("--help", full=LARGE),
     "python benchmarks/on_gpu.py": Rule("--help", full="--help"),
     "python -m network.leak_check": Rule("--length 12"),
     "python -m network.generate": Rule("--tokens 4"),
@@ -125,11 +132,12 @@ RULES = {
     "python benchmarks/stationary.py": Rule("--rounds 2", long=True, **RACE),
     "python benchmarks/strips.py": Rule("--strips 1 --others 1 --out strips.json", long=True),
     "python benchmarks/step_time.py": Rule("--rounds 2 --inner 1 --layers 2", long=True, **RACE),
-    "python -m pytest": Rule(f"-n 0 -q -p no:cacheprovider {LAYERS}", full=None),
-    'python -m pytest -n 2 -m "not slow" --cov': Rule(f"--no-cov -n 0 -q -p no:cacheprovider {LAYERS}", full=None),
-    "python -m pytest -m slow": Rule(f"--collect-only -q {LAYERS}", exits=(5,), full=None),  # this very run
+    "python -m pytest": Rule(f"-n 0 -q -p no:cacheprovider {SLOPES}", full=None),
+    'python -m pytest -n 2 -m "not slow" --cov': Rule(f"--no-cov -n 0 -q -p no:cacheprovider {SLOPES}", full=None),
+    "python -m pytest -m slow": Rule(f"--collect-only -q {SLOPES}", exits=(5,), full=None),  # this very run
     "python -m ruff": Rule(THIS, full=None),
     "python -m pyright": Rule("--version", full=None),
+    "python -m verify.ablation --arms": Rule(f"{SMALL} --seeds 1 --evaluations 1 --rounds 0 --jobs 1"),
     "python -m build": Rule(f"--no-isolation --outdir dist {HERE}", full=f"--outdir dist {HERE}"),
     "pre-commit install": Rule(),
     "make": Rule(),  # its recipes are commands too; for itself see below
@@ -277,6 +285,19 @@ def in_this_process(words: list[str]) -> int:
         return int(stop.code or 0)
 
 
+def benchmark_in_this_process(words: list[str], folder: Path) -> int:
+    """`python benchmarks/NAME.py …` of the copy in `folder`, for the same reason."""
+    before = sys.argv, sys.path
+    sys.argv, sys.path = words[1:], [str(folder / "benchmarks"), *sys.path]
+    try:
+        runpy.run_path(str(folder / words[1]), run_name="__main__")
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    finally:
+        sys.argv, sys.path = before
+    return 0
+
+
 def run_session(page: Path | None, block: list[str], folder: Path, *, full: bool) -> None:
     files = printed_files(page)
     new_modules = any(path.split("/")[0] in PACKAGES for path in files)
@@ -313,6 +334,8 @@ def run_session(page: Path | None, block: list[str], folder: Path, *, full: bool
                 continue
             if not own_process and words[1] == "-m" and words[2].split(".")[0] in PACKAGES:
                 code, told = in_this_process(words), ""
+            elif not own_process and words[1].startswith("benchmarks/"):
+                code, told = benchmark_in_this_process(words, folder), ""
             else:
                 done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
                 code, told = done.returncode, done.stdout + done.stderr
@@ -333,6 +356,12 @@ def test_a_session_at_a_reduced_size(page, block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("verify.manifold_gap.measurement.TRAIN_PAIRS", 300)
     monkeypatch.setattr("verify.manifold_gap.measurement.TEST_POINTS", 50)
+    monkeypatch.setattr("verify.fits.adamw.STEPS", 50)
+    # Of `--system all` three, among them one that relaxes at no period.
+    few = ["driven_cycle", "two_state", "double_well", "sodium_channel"]
+    names = command.module_names
+    monkeypatch.setattr(command, "module_names", lambda *at, **how: few if at == SYSTEMS else names(*at, **how))
+    monkeypatch.setattr(inline_cells.PLACE, inline_cells.in_this_process)
     run_session(page, block, tmp_path, full=False)
 
 

@@ -6,6 +6,7 @@ cannot decay unseen. Imports for type checkers alone do not count.
 """
 
 import ast
+import functools
 import graphlib
 from collections import defaultdict
 from pathlib import Path
@@ -38,12 +39,18 @@ FLOORS = {
 }
 
 
-def imported(tree):
+def last_name(node):
+    """`c` of `c` and of `a.b.c`."""
+    return getattr(node, "id", getattr(node, "attr", None))
+
+
+@functools.cache
+def imported(text):
     """Names that a module imports, `a.b.c` for `from a.b import c`; not those for type checkers."""
-    found, todo = set(), [tree]
+    found, todo = set(), [ast.parse(text)]
     while todo:
         node = todo.pop()
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        if isinstance(node, ast.If) and last_name(node.test) == "TYPE_CHECKING":
             todo += node.orelse
             continue
         if isinstance(node, ast.Import):
@@ -51,7 +58,7 @@ def imported(tree):
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "relative imports hide the layer"
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        elif isinstance(node, ast.Call) and last_name(node.func) == "import_module":
             found |= {arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)}
         todo += ast.iter_child_nodes(node)
     return found
@@ -62,10 +69,10 @@ def module_of(file, root):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def trees(root, package):
+def texts(root, package):
     files = sorted((root / package).rglob("*.py"))
     assert files
-    return {module_of(file, root): ast.parse(file.read_text(encoding="utf-8")) for file in files}
+    return {module_of(file, root): file.read_text(encoding="utf-8") for file in files}
 
 
 def room_of(name, package):
@@ -77,9 +84,9 @@ def climbing(root, package):
     """Every import from one room of `package` to another that does not stand on a lower floor."""
     floor = {room: number for number, rooms in enumerate(FLOORS[package]) for room in rooms}
     found = []
-    for module, tree in trees(root, package).items():
+    for module, text in texts(root, package).items():
         here = room_of(module, package)
-        for name in imported(tree):
+        for name in imported(text):
             there = room_of(name, package)
             inside = (root / package / str(there)).is_dir() or (root / package / f"{there}.py").is_file()
             if here is None or there is None or here == there or not inside:
@@ -91,10 +98,10 @@ def climbing(root, package):
 
 def without_circles(root, package):
     """The modules of `package` in an order in which they can be imported; `CycleError` where there is none."""
-    everything = trees(root, package)
+    everything = texts(root, package)
     graph = defaultdict(set)
-    for module, tree in everything.items():
-        for name in imported(tree):
+    for module, text in everything.items():
+        for name in imported(text):
             target = next((t for t in (name, name.rpartition(".")[0]) if t in everything), None)
             if target not in (None, module, package) and not module.startswith(f"{target}."):
                 graph[module].add(target)
@@ -105,15 +112,15 @@ def without_circles(root, package):
 def test_no_upward_import(package):
     offenders = {
         module: bad
-        for module, tree in trees(ROOT, package).items()
-        if (bad := {name.split(".")[0] for name in imported(tree)} & FORBIDDEN[package])
+        for module, text in texts(ROOT, package).items()
+        if (bad := {name.split(".")[0] for name in imported(text)} & FORBIDDEN[package])
     }
     assert offenders == {}
 
 
 @pytest.mark.parametrize("package", FLOORS)
 def test_rooms_import_from_lower_floors_alone(package):
-    rooms = {room for module in trees(ROOT, package) if (room := room_of(module, package))}
+    rooms = {room for module in texts(ROOT, package) if (room := room_of(module, package))}
     assert rooms <= set.union(*FLOORS[package]), "a new room needs its floor in FLOORS"
     assert climbing(ROOT, package) == []
 
@@ -146,8 +153,8 @@ def test_a_planted_import_is_seen(tmp_path):
     assert climbing(root, "theory") == ["theory.generators.checks -> theory.chain.inverse.certificate"]
     with pytest.raises(graphlib.CycleError):
         without_circles(root, "theory")
-    assert "network.model.FastSlowLM" in imported(ast.parse("def f():\n    from network.model import FastSlowLM"))
-    assert "verify.claims" in imported(ast.parse("import importlib\nimportlib.import_module('verify.claims')"))
+    assert "network.model.FastSlowLM" in imported("def f():\n    from network.model import FastSlowLM")
+    assert "verify.claims" in imported("import importlib\nimportlib.import_module('verify.claims')")
 
 
 def test_no_module_carries_the_name_of_a_public_function():
@@ -167,8 +174,8 @@ def test_no_module_carries_the_name_of_a_public_function():
     importers = [
         module
         for package in FORBIDDEN
-        for module, tree in trees(ROOT, package).items()
-        if any(name == "network.generate" or name.startswith("network.generate.") for name in imported(tree))
+        for module, text in texts(ROOT, package).items()
+        if any(name == "network.generate" or name.startswith("network.generate.") for name in imported(text))
     ]
     assert importers == []
     assert callable(network.generate)
@@ -179,8 +186,8 @@ def test_no_validation_by_assert():
     offenders = [
         f"{module}:{node.lineno}"
         for package in FORBIDDEN
-        for module, tree in trees(ROOT, package).items()
-        for node in ast.walk(tree)
+        for module, text in texts(ROOT, package).items()
+        for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.Assert)
     ]
     assert offenders == []

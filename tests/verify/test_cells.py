@@ -15,6 +15,7 @@ from verify.cells import Cell, core_count, read_cell, run_cells, source_fingerpr
 from verify.command_line import UsageError
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.workers
 
 
 def noted(configuration):

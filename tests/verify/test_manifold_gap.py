@@ -58,10 +58,11 @@ def test_the_json_has_the_keys_of_the_design_and_no_nan(headline):
     assert set(row.split()) <= set(data["rows"][0])
 
 
-def test_the_same_seed_gives_the_same_json_and_another_seed_other_points(headline):
-    assert measure("driven_cycle", PERIODS).to_json() == headline.to_json()
+def test_the_same_seed_gives_the_same_json_and_another_seed_other_points():
+    first = measure("driven_cycle", PERIODS)
+    assert measure("driven_cycle", PERIODS).to_json() == first.to_json()
     other = measure("driven_cycle", PERIODS, seed=1)
-    assert other.rows[0].gap_tv != headline.rows[0].gap_tv
+    assert other.rows[0].gap_tv != first.rows[0].gap_tv
     assert other.verdict is Verdict.HOLDS
 
 

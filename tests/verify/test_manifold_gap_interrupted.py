@@ -143,10 +143,20 @@ def test_a_full_disk_is_code_3_and_one_line(tmp_path, capsys, monkeypatch):
     assert "Traceback" not in err
 
 
+# The command with few training pairs: what these tests ask of it does not depend on how many there are.
+FEW = (
+    "import sys\n"
+    "from verify.manifold_gap import measurement\n"
+    "measurement.TRAIN_PAIRS, measurement.TEST_POINTS = 400, 50\n"
+    "from verify.manifold_gap.command import main\n"
+    "sys.exit(main(sys.argv[1:]))"
+)
+
+
 def command(*arguments: str, **options) -> subprocess.Popen:
     environment = {**os.environ, "DISPLAY": "", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "verify.manifold_gap", *arguments],
+        [sys.executable, "-c", FEW, *arguments],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **options,
     )  # fmt: skip
 
@@ -154,12 +164,10 @@ def command(*arguments: str, **options) -> subprocess.Popen:
 def test_it_runs_without_git_display_or_network(tmp_path):
     """An empty PATH, a backend that needs a window, and sockets that refuse to open."""
     code = (
-        "import socket, sys\n"
+        "import socket\n"
         "def refuse(*_, **__): raise OSError('no network')\n"
         "socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse\n"
-        "from verify.manifold_gap.command import main\n"
-        "sys.exit(main(sys.argv[1:]))"
-    )
+    ) + FEW
     environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
     environment |= {"PATH": "", "MPLBACKEND": "TkAgg", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

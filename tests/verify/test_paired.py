@@ -26,9 +26,9 @@ def test_the_interval_is_that_of_the_paired_t_test(pairs):
 
 def test_the_interval_covers_the_truth_as_often_as_it_says():
     rng = np.random.default_rng(0)
-    samples = rng.normal(0.3, 1.0, size=(2000, 3))
+    samples = rng.normal(0.3, 1.0, size=(800, 3))
     covered = sum(low <= 0.3 <= high for low, high in map(t_interval, samples.tolist()))
-    assert stats.binomtest(covered, 2000, 0.95).pvalue > 1e-3
+    assert stats.binomtest(covered, 800, 0.95).pvalue > 1e-3
 
 
 def test_equivalence_is_the_interval_at_90_percent_inside_the_margin():
@@ -43,9 +43,9 @@ def test_equivalence_is_the_interval_at_90_percent_inside_the_margin():
 
 
 def test_equivalence_at_the_margin_is_claimed_wrongly_at_most_one_time_in_twenty():
-    samples = np.random.default_rng(2).normal(0.01, 0.002, size=(2000, 5)).tolist()
+    samples = np.random.default_rng(2).normal(0.01, 0.002, size=(600, 5)).tolist()
     wrong = sum(paired_difference(sample, margin=0.01).equivalent for sample in samples)
-    assert stats.binomtest(wrong, 2000, 0.05).pvalue > 1e-3
+    assert stats.binomtest(wrong, 600, 0.05).pvalue > 1e-3
 
 
 def test_what_does_not_vary_is_a_point():

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 RESOLUTION = 0.05  # of the distance at initialisation: a generator with 1 % of noise on it is nearer than that
 DRAWS = tuple(range(100, 105))  # seeds of the initialisations that the trained blocks are held against
+QUANTITY = (
+    "relative distance to the nearest generator at the best multiple of the identity, over that of the same block as "
+    "initialised, least over blocks and axes (0: a generator; 1: what initialisation leaves)"
+)
 SIZES: dict[str, tuple[dict[str, Any], int]] = {
     "quick": ({"n_embd": 32, "n_layer": 2, "block_size": 64}, 60_000),
     "paper": ({}, 500_000),
@@ -92,8 +96,7 @@ def _reference(profile: Profile, *, noise: float) -> Gap:
 
 def _gap(measured: float, interval: tuple[float, float] | None, reason: str, rows: list[dict[str, Any]]) -> Gap:
     return Gap(
-        quantity="relative distance to the nearest generator at the best multiple of the identity, over that of the "
-        "same block as initialised, least over blocks and axes (0: a generator; 1: what initialisation leaves)",
+        quantity=QUANTITY,
         measured=measured,
         bound=RESOLUTION,
         interval=interval,

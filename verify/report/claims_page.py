@@ -73,7 +73,7 @@ def in_short(statement: str) -> str:
 
 def profile_needed(found: FoundClaim) -> str:
     """Which profile can measure the claim: any, or what its check says under `quick` without a trained model."""
-    if found.claim.cells is None:
+    if found.claim.cells is None or found.claim.cells(Profile()):
         return "any; quick does"
     outcome = found.claim.run("check", Profile())
     return outcome.reason if str(outcome.verdict) == "NOT_RUN" else "any; quick does"
