@@ -69,7 +69,7 @@ def test_one_seed_meets_nothing():
 def test_table_and_figure_name_every_architecture(tmp_path):
     points = list(planted().values())
     lines = table(points).splitlines()
-    assert len(lines) == 5 and "slow +0.0303" in table(points) and lines[1].startswith("dense 2")
+    assert len(lines) == 5 and "coupled − local -0.0303" in table(points) and lines[1].startswith("dense 2")
     assert save_figure(pareto_figure(points), tmp_path / "pareto").stat().st_size > 10_000
     assert architecture(LOCAL) == "local 2, P = 4"
 

@@ -59,9 +59,23 @@ def ablation_figure(ablation: Ablation) -> Figure:
         right.set_ylabel("gate, mean |α|")
         if right.lines:
             right.set_yscale("log")
-        handles, labels = left.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels) if len(labels) < 6 else 3)
+        handles, labels = _entries(left)
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels) if len(labels) < 5 else 3)
     return figure
+
+
+def _entries(panel: Axes) -> tuple[list[Any], list[str]]:
+    """Handles and labels of a panel: an arm by its line, which both panels show, and once what its bars are."""
+    from matplotlib.container import ErrorbarContainer
+    from matplotlib.lines import Line2D
+
+    handles, labels = panel.get_legend_handles_labels()
+    bars = any(isinstance(handle, ErrorbarContainer) for handle in handles)
+    handles = [handle.lines[0] if isinstance(handle, ErrorbarContainer) else handle for handle in handles]
+    if bars:
+        handles.append(Line2D([], [], color=GREY, linestyle="none", marker="|", markersize=9))
+        labels.append("95 % interval over paired seeds")
+    return handles, labels
 
 
 def _along_training(ablation: Ablation, *, intervals: bool) -> list[tuple[Any, ...]]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from network.config import FastSlowConfig
@@ -110,18 +110,24 @@ def pareto(
 
 
 def table(points: Sequence[ParetoPoint]) -> str:
-    """A line per architecture, cheapest first."""
+    """A line per architecture, cheapest first; differences of losses as in the figure: below zero is better."""
     head = f"{'architecture':26} {'seeds':>5} {'time':>6} {'loss':>7} {'− dense':>8} {'95 % interval':>18}"
-    lines = [f"{head}  of the gain over as many dense layers"]
+    lines = [f"{head}  at as many fast layers"]
     for point in sorted(points, key=lambda p: p.time.median):
         line = f"{point.name:26} {point.seeds:5d} {point.time.median:6.3f} {point.loss:7.4f}"
         if point.difference is not None:
             line += f" {point.difference.mean:+8.4f} {_interval(point.difference):>18}"
         if point.explained is not None and point.remainder is not None:
-            line += f"  local {point.explained.mean:+.4f},"
-            line += f" slow {point.remainder.mean:+.4f} {_interval(point.remainder)}"
+            slow = _reversed(point.remainder)
+            line += f"  local − dense {-point.explained.mean:+.4f}, coupled − local {slow.mean:+.4f} {_interval(slow)}"
         lines.append(line + ("  meets" if point.meets else ""))
     return "\n".join(lines)
+
+
+def _reversed(found: PairedDifference) -> PairedDifference:
+    """b − a for a − b."""
+    ends = None if found.interval is None else (-found.interval[1], -found.interval[0])
+    return replace(found, mean=-found.mean, interval=ends)
 
 
 def _interval(found: PairedDifference) -> str:

@@ -81,12 +81,16 @@ def _pareto_legend(figure: Figure, points: Sequence[ParetoPoint]) -> None:
         name = f"coupled {fast} + {slow}" if arm == "coupled" else f"local {fast}"
         handles.append(Line2D([], [], ls="none", label=name, **_marker(arm, fast, points)))
     handles.append(Line2D([], [], lw=0.8, label="dense", **_marker("dense", 0, points)))
+    lines: dict[str, Any] = {"color": OKABE_ITO["black"], "lw": 0.7}
+    deepest = max(p.fast for p in points if p.arm == "dense")
+    handles.append(Line2D([], [], ls=":", label=f"loss of dense, {deepest} layers", **lines))
+    handles.append(Line2D([], [], ls="none", marker="|", ms=9, alpha=0.5, label="95 % interval of the difference to it", **lines))
     grey: dict[str, Any] = {"marker": "o", "color": OKABE_ITO["black"], "ls": "none"}
     for period in sorted({p.period for p in points if p.period is not None}):
         sizes = _marker("local", 0, points, period)
         handles += [Line2D([], [], label=f"P = {period}", **sizes | grey)]
     handles.append(Patch(color=OKABE_ITO["sky"], alpha=0.12, lw=0, label=f"time ≤ {TARGET}"))
-    figure.legend(handles=handles, loc="outside lower center", fontsize=7, ncols=(len(handles) + 1) // 2)
+    figure.legend(handles=handles, loc="outside lower center", fontsize=7, ncols=(len(handles) + 2) // 3)
 
 
 def _remainders(panel: Axes, points: Sequence[ParetoPoint]) -> None:
