@@ -437,10 +437,93 @@ TESTS: dict[int, tuple[str, list[str]]] = {
             "theory/test_absorption.py::test_a_batch_of_classes_is_refused_with_the_way_out",
         ],
     ),
+    53: (
+        "a rate that is NaN, negative or 0/0",
+        [
+            "theory/test_doors.py::test_rates_that_are_none_are_named",
+            "theory/test_flow_defects.py::test_a_rate_of_the_user_is_named_with_its_y",
+            "theory/test_fast_slow.py::test_nan_in_a_of_y_is_named_with_its_y",
+        ],
+    ),
+    54: (
+        "an interval around the occupation of a transient state",
+        [
+            "theory/test_occupation.py::test_the_interval_of_a_transient_state_covers",
+            "theory/test_occupation.py::test_the_interval_of_a_metastable_chain_is_conservative",
+            "theory/test_occupation.py::test_without_a_start_transient_states_are_refused",
+        ],
+    ),
+    55: (
+        "y on a face that is invariant, and an exit between two steps",
+        [
+            "theory/test_flow_defects.py::test_an_invariant_face_is_not_left",
+            "theory/test_flow_defects.py::test_an_epidemic_stays_in_its_box",
+            "theory/test_flow_defects.py::test_a_short_excursion_between_nodes_is_found",
+        ],
+    ),
+    56: (
+        "throw=False, time_limit and max_steps, with every method",
+        [
+            "theory/test_flow_defects.py::test_limits_are_kept",
+            "theory/test_flow_faults.py::test_step_limit_keeps_the_partial_trajectory",
+            "theory/test_flow_faults.py::test_time_limit",
+        ],
+    ),
+    57: (
+        "a large t0, a tiny ε, a returned state as the next start",
+        [
+            "theory/test_flow_defects.py::test_time_is_counted_from_the_start",
+            "theory/test_flow_defects.py::test_mass_is_kept_at_tiny_eps",
+        ],
+    ),
+    58: (
+        "functions that cut derivatives, use NumPy or change their arguments",
+        [
+            "theory/test_flow_defects.py::test_functions_that_change_their_arguments_are_named",
+            "theory/test_flow_defects.py::test_functions_that_cut_derivatives_are_named",
+        ],
+    ),
+    59: (
+        "a fit that cannot represent the block mean",
+        [
+            "verify/test_no_wrong_theory_survives.py::test_a_fit_that_cannot_represent_the_block_mean_is_not_theorys_fault"
+        ],
+    ),
+    61: (
+        "SIGTERM, and a disk that is full while something is saved",
+        [
+            "network/test_interrupted.py::test_sigterm_ends_any_command_as_ctrl_c_does",
+            "network/test_interrupted.py::test_a_disk_that_takes_no_more_is_said_with_what_is_whole",
+            "verify/test_manifold_gap_interrupted.py::test_a_full_disk_is_code_3_and_one_line",
+        ],
+    ),
+    62: (
+        "a folder with binary, empty or undecodable files",
+        [
+            "network/test_folders_of_text.py::test_all_that_is_no_text_is_listed_at_once_with_two_ways_out",
+            "network/test_folders_of_text.py::test_the_summary_counts_what_is_there",
+            "network/test_folders_of_text.py::test_two_kinds_of_text_and_a_lopsided_share_are_warned_of",
+        ],
+    ),
+    63: (
+        "an input shorter than a period",
+        [
+            "network/test_every_arm.py::test_the_coupling_alone_gives_zeros_to_what_is_shorter_than_a_period",
+            "network/test_model.py::test_a_sequence_shorter_than_the_period_is_read_without_the_slow_path",
+        ],
+    ),
+    64: (
+        "another processor, other kernels, one thread or two: `make test-portable` runs what is marked `numerical`",
+        [
+            "test_portable.py::test_the_combinations_cover_every_kind_of_kernel",
+            "test_portable.py::test_every_library_says_what_it_runs",
+            "test_slopes.py::test_the_last_points_of_a_measured_sequence_are_bent_and_left_out",
+        ],
+    ),
 }
 
-PENDING: dict[int, str] = {}
-LINES = 52
+PENDING: dict[int, str] = {60: "networks of other libraries are not measured yet"}
+LINES = 64
 
 
 @cache
