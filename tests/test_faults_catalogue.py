@@ -530,7 +530,7 @@ LINES = 64
 def functions(file: Path) -> dict[str, bool]:
     """The test functions of a file, and whether each is marked slow."""
     return {
-        node.name: any("slow" in ast.unparse(mark) for mark in node.decorator_list)
+        node.name: any("mark.slow" in ast.unparse(mark) for mark in node.decorator_list)
         for node in ast.parse(file.read_text()).body
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
     }

@@ -84,7 +84,8 @@ def _pareto_legend(figure: Figure, points: Sequence[ParetoPoint]) -> None:
     lines: dict[str, Any] = {"color": OKABE_ITO["black"], "lw": 0.7}
     deepest = max(p.fast for p in points if p.arm == "dense")
     handles.append(Line2D([], [], ls=":", label=f"loss of dense, {deepest} layers", **lines))
-    handles.append(Line2D([], [], ls="none", marker="|", ms=9, alpha=0.5, label="95 % interval of the difference to it", **lines))
+    of_it = "95 % interval of the difference to it"
+    handles.append(Line2D([], [], ls="none", marker="|", ms=9, alpha=0.5, label=of_it, **lines))
     grey: dict[str, Any] = {"marker": "o", "color": OKABE_ITO["black"], "ls": "none"}
     for period in sorted({p.period for p in points if p.period is not None}):
         sizes = _marker("local", 0, points, period)
