@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from network.command_line import seed_numbers
 from network.config import FastSlowConfig
 from network.training_config import TrainConfig
 from verify.command_line import NUMERICAL, Parser, check_device, positive_integer, run, strict_json, write_whole
@@ -161,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the missing cells of a study, print its table, write its JSON."""
     p = Parser(prog="python benchmarks/coupling.py", description=__doc__)
     p.add_argument("study", choices=list(STUDIES), metavar="STUDY", help=", ".join(STUDIES))
-    p.add_argument("--seeds", type=positive_integer, metavar="N", help="seeds 0 … N − 1; default the study's own")
+    p.add_argument("--seeds", type=seed_numbers, help="how many, or a list: 3 or 0,1,2; default the study's own")
     p.add_argument("--block-size", type=positive_integer, default=2048, metavar="T", help="of the study long")
     p.add_argument("--device", default="cpu")
     p.add_argument("--jobs", type=positive_integer, help="processes; default one a core")
@@ -177,7 +178,7 @@ def _study(options: Any) -> int:
 
     made, seeds = STUDIES[options.study]
     variants = made(options.block_size) if options.study == "long" else made()
-    seeds = range(options.seeds or seeds)
+    seeds = options.seeds or tuple(range(seeds))
     device = check_device(options.device)
     out = options.out or RESULTS / f"coupling_{options.study.replace('-', '_')}.json"
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """Trained fast blocks held against a generator, at the start and along training, for each period and over seeds.
 
     python benchmarks/generator_defect.py [--tokens 500000] [--width 64] [--layers 4] [--block-size 128]
-        [--periods 2 4 8 16 32] [--seeds 0 1 2] [--jobs N] [--device cpu] [--fresh]
+        [--periods 2 4 8 16 32] [--seeds 0,1,2] [--jobs N] [--device cpu] [--fresh]
 
 Each cell trains one model (Shakespeare bytes, the project's own training loop, stopped and resumed at the fractions of
 its tokens below) and measures every fast block there; the true generator block stands beside it at the same period,
@@ -21,6 +21,8 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from network.command_line import seed_numbers
 
 FRACTIONS = (0.0, 0.1, 0.3, 1.0)
 RESULTS = Path(__file__).parent / "results" / "generator_defect.json"
@@ -144,7 +146,7 @@ def main() -> int:
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--block-size", type=int, default=128)
     parser.add_argument("--periods", type=int, nargs="+", default=[2, 4, 8, 16, 32])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=seed_numbers, default=(0, 1, 2), help="how many, or a list: 3 or 0,1,2")
     parser.add_argument("--fractions", type=float, nargs="+", default=list(FRACTIONS))
     parser.add_argument("--sequences", type=int, default=4, help="validation sequences to measure at (default 4)")
     parser.add_argument("--length", type=int, default=64, help="tokens of each (default 64)")

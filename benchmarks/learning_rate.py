@@ -9,7 +9,7 @@ under --cells, an interrupted sweep goes on, and a change to the network asks fo
 
 trains 500k tokens at T = 256, and for benchmarks/pareto.py
 
-    python benchmarks/learning_rate.py --tokens 2000000 --block-size 1024 --batch-size 1 --seeds 0 \\
+    python benchmarks/learning_rate.py --tokens 2000000 --block-size 1024 --batch-size 1 --seeds 1 \\
         --rates 3e-3 4.5e-3 6e-3 9e-3 1.2e-2 1.6e-2 --out benchmarks/results/learning_rate_1024.json
 """
 
@@ -20,6 +20,8 @@ import statistics
 import sys
 from pathlib import Path
 from typing import Any
+
+from network.command_line import seed_numbers
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -44,7 +46,7 @@ def main() -> int:
         description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rates", type=float, nargs="+", default=[4e-3, 6e-3, 8e-3, 1.2e-2, 1.6e-2])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=seed_numbers, default=(0, 1, 2), help="how many, or a list: 3 or 0,1,2")
     parser.add_argument("--tokens", type=int, default=500_000)
     parser.add_argument("--block-size", type=int, default=256)
     parser.add_argument("--batch-size", type=int, default=4)

@@ -18,6 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from network.command_line import seed_numbers
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -27,7 +29,7 @@ def main() -> int:
         description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--tokens", type=int, default=2_000_000)
-    parser.add_argument("--seeds", type=int, default=3, help="seeds 0 … N − 1")
+    parser.add_argument("--seeds", type=seed_numbers, default=(0, 1, 2), help="how many, or a list: 3 or 0,1,2")
     parser.add_argument("--periods", type=int, nargs="+", default=[8, 4, 16])
     parser.add_argument("--block-size", type=int, default=1024)
     parser.add_argument("--batch-size", type=int, default=1)
@@ -77,9 +79,7 @@ def main() -> int:
         eval_tokens=options.eval_tokens,
     )
     texts = open_corpus(options.corpus)
-    study = Study(
-        {model: model for model in models}, training, range(options.seeds), texts=texts, device=options.device
-    )
+    study = Study({model: model for model in models}, training, options.seeds, texts=texts, device=options.device)
     made_with = provenance(seed=0, device=options.device)
     how: dict[str, Any] = {"folder": options.cells, "scheduler": options.scheduler}
     study.run(jobs=options.jobs, progress=True, **how)

@@ -203,3 +203,10 @@ def test_the_printed_claim(tmp_path):
     profile = Profile()
     assert found.claim.run("check", profile).verdict == "HOLDS"
     assert found.claim.run("mutant", profile).refuted
+
+
+def test_the_glossary_of_the_report_is_that_of_the_findings():
+    from verify.report.glossary import GLOSSARY
+
+    page = (ROOT / "docs" / "findings.md").read_text()
+    assert "\n".join(f"| {word} | {meaning} |" for word, meaning in GLOSSARY) in page

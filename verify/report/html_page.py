@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 from verify.report.content import INTRODUCTION, TITLE, Content, Section
+from verify.report.glossary import GLOSSARY
 from verify.report.mapping_picture import NARROW, WIDE, drawn, legend, picture
 from verify.report.svg import Figure
 from verify.report.tables import Table
@@ -26,7 +27,14 @@ BAD = ("VIOLATED", "ERROR", "UNNOTICED")
 def page(content: Content) -> str:
     """The whole page."""
     style = files("verify.report").joinpath("report.css").read_text(encoding="utf-8")
-    body = "\n".join([*_top(content), *_mapping(content.sections), *_table(content), *map(_section, content.sections)])
+    parts = [
+        *_top(content),
+        *_mapping(content.sections),
+        *_table(content),
+        *map(_section, content.sections),
+        _glossary(),
+    ]
+    body = "\n".join(parts)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -41,7 +49,7 @@ def _top(content: Content) -> list[str]:
     counts = "".join(f"<li>{count} {_chip(word)}</li>" for word, count in content.counts)
     out = [
         f"<h1>{as_html(TITLE)}</h1>",
-        f"<p>{as_html(INTRODUCTION)}</p>",
+        f'<p>{as_html(INTRODUCTION)} Words of the field stand in the <a href="#glossary">glossary</a>.</p>',
         f'<p class="made">{html.escape(content.made_with)}</p>',
         f"<p><b>{as_html(content.summary)}</b></p>",
         f'<ul class="counts" aria-label="verdicts">{counts}</ul>',
@@ -142,6 +150,11 @@ def _data(cell: str) -> str:
     """A cell of a table of details: figures on one line, sentences on several."""
     kind = ' class="long"' if len(cell) > SENTENCE else ""
     return f"<td{kind}>{as_html(cell)}</td>"
+
+
+def _glossary() -> str:
+    rows = "".join(f"<dt>{as_html(word)}</dt><dd>{as_html(meaning)}</dd>" for word, meaning in GLOSSARY)
+    return f'<h2 id="glossary">Glossary</h2>\n<dl>{rows}</dl>'
 
 
 def _made_with(content: Content) -> str:

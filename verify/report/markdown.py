@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from verify.report.content import INTRODUCTION, TITLE, Content, Section
+from verify.report.glossary import GLOSSARY
 from verify.report.mapping import LINKS, node
 from verify.report.mapping_picture import drawn
 from verify.report.tables import Table
@@ -26,6 +27,7 @@ def markdown(content: Content) -> str:
     for section in content.sections:
         parts += _section(section)
     made = [f"- {as_markdown(key)}: {as_markdown(value)}" for key, value in content.provenance]
+    parts += ["## Glossary", grid(("word", "what it means here"), GLOSSARY)]
     return "\n\n".join([*parts, "## Made with", "\n".join(made)]) + "\n"
 
 
