@@ -50,6 +50,7 @@ class Status(enum.Enum):
     NOT_FINITE = "the right-hand side or the state became NaN or infinite: check A(y) and g(x, y) near the last good y"
     STEP_TOO_SMALL = "the step fell below what the dtype can resolve: A(y) or g(x, y) is probably discontinuous there"
     LEFT_DOMAIN = "y left the system's stated box [low, high]: enlarge the box or shorten the time span"
+    EVENT = "event(x, y) passed through zero"
     MASS_DRIFT = "the fast state left the probability simplex beyond tolerance: tighten rtol and atol"
 
 

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     Targets = States | Sequence[Sequence[int]]
     Partition = Sequence[Sequence[int]] | Sequence[int] | np.ndarray
     Field = Callable[[Tensor], Tensor]
-    Velocity = Callable[[Tensor, Tensor], Tensor]
+    Velocity = Event = Callable[[Tensor, Tensor], Tensor]
     System = FastSlowSystem
 
     class Size:
@@ -80,4 +80,4 @@ if TYPE_CHECKING:
 else:
     Integer = Number = Scalar = Array = DataFrame = Table = Listed = Dense = Numbers = Series = Any
     Sparse = Columns = Symbolic = Expression = Expressions = Chain = Matrix = Any
-    Indices = States = Targets = Partition = Field = Velocity = System = Size = Corner = Phases = Any
+    Indices = States = Targets = Partition = Field = Velocity = Event = System = Size = Corner = Phases = Any

@@ -53,6 +53,10 @@ COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
+class NoDerivative(Exception):
+    """An operation of the graph whose derivative is not in the table: the system stays with torch, which has it."""
+
+
 class TooLarge(Exception):
     """The graph has more expressions than it may."""
 
@@ -265,7 +269,7 @@ class Graph:
             case "abs":
                 below = self.where(self.compare("lt", a, 0.0), one("neg", da), 0.0)
                 return self.where(self.compare("gt", a, 0.0), da, below)
-        raise NotImplementedError(name)
+        raise NoDerivative(name)
 
     def _by(self, name: str) -> Callable[[Any, Any], Any]:
         return lambda a, b: self.binary(name, a, b)

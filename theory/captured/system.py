@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from theory.captured.arrays import Untraceable
 from theory.captured.scalars import Graph
-from theory.captured.trace import Untraceable, trace
+from theory.captured.trace import trace
 from theory.fast_slow import FastSlowSystem
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from theory.chain.inverse import solve_sum_zero
 from theory.chain.transition_matrix import transition_matrix
+from theory.transforms import is_followed, plain
 
 
 def propagator(A: Float[Tensor, "*b n n"], step: float, *, euler: bool = False) -> Float[Tensor, "*b n n"]:
@@ -45,9 +46,17 @@ def check_euler(A: Float[Tensor, "*b n n"], step: float) -> None:
 def block_mean(
     K: Float[Tensor, "*b n n"], x: Float[Tensor, "*b n"], period: int
 ) -> tuple[Float[Tensor, "*b n"], Float[Tensor, "*b n"]]:
-    """(mean over the states after each of `period` steps, state after the last one), by doubling."""
-    power, total = K, _apply(K, x)
+    """(mean over the states after each of `period` steps, state after the last one), by doubling.
+
+    Once all columns of the power are the same to rounding, so are those of every further one: the rest of the period
+    adds that column.
+    """
+    power, total, done = K, _apply(K, x), 1
     for digit in bin(period)[3:]:
+        if not is_followed(power) and _is_one_column(power):
+            total = total + (period - done) * _apply(power, x)
+            break
+        done = 2 * done + (digit == "1")
         total = total + _apply(power, total)
         power = _unit_columns(power @ power)
         if digit == "1":
@@ -98,6 +107,13 @@ def inverse_of_one_minus(
     identity = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
     factors, pivots = torch.linalg.lu_factor(identity - K + p[..., :, None])
     return torch.linalg.lu_solve(factors, pivots, v[..., :, None])[..., 0]
+
+
+def _is_one_column(K: Tensor) -> bool:
+    """Whether all columns of every K[..., n, n] agree entry by entry, to the rounding of a product of two such."""
+    values = plain(K)
+    most, least = values.amax(-1), values.amin(-1)
+    return bool((most - least <= K.shape[-1] * torch.finfo(K.dtype).eps * most).all())
 
 
 def _apply(K: Tensor, x: Tensor) -> Tensor:

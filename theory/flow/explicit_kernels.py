@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from theory.compiled import kernel
-from theory.flow.faces import NEVER, leaving
+from theory.compiled import inner, kernel
+from theory.flow.faces import NEVER, departure
 
 RUNNING, FINISHED, MAX_STEPS, NOT_FINITE, STEP_TOO_SMALL, LEFT_DOMAIN, MASS_DRIFT, REFUSED = range(8)
 _MOST_FAILURES = 40
@@ -29,21 +29,22 @@ class Tableau(NamedTuple):
     dense: np.ndarray  # [d, S]
 
 
+# real: time and step; the last time seen inside the box, not only within the tolerance of it
+TIME, STEP, INSIDE = range(3)
+# whole: how it stands (above); refusals since the last accepted step; output times passed; counts
+CODE, FAILURES, WRITTEN, ACCEPTED, AGAIN, EVALUATED = range(6)
+
+
 class State(NamedTuple):
     """One row per trajectory; d numbers each."""
 
-    time: np.ndarray  # [B]
-    step: np.ndarray  # [B]
+    real: np.ndarray  # [B, 3]
+    whole: np.ndarray  # [B, 6]
     y: np.ndarray  # [B, d]
     slopes: np.ndarray  # [B, S, d]; slopes[:, 0] is that at y
     end: np.ndarray  # [B, d], where the step arrives
     dense: np.ndarray  # [B, 7, d]
-    failures: np.ndarray  # [B]
-    code: np.ndarray  # [B]
-    written: np.ndarray  # [B]
-    inside: np.ndarray  # [B], the last time seen inside the box, not only within the tolerance of it
     output: np.ndarray  # [B, k, d]
-    counts: np.ndarray  # [B, 3]: accepted, refused, evaluations
 
 
 class Control(NamedTuple):
@@ -75,32 +76,40 @@ def tableau(name: str) -> Tableau:
     return Tableau(8, a, 13, np.stack([DOP853.E5, DOP853.E3]), np.ascontiguousarray(DOP853.D))
 
 
-@kernel
-def stage_point(state, r, i, a, out):
+def blank(y: np.ndarray, tableau: Tableau, k: int) -> State:
+    """The state of trajectories that start at y[B, d], before their first slope and step; k output times."""
+    b, d = y.shape
+    whole, output = np.zeros((b, 6), np.int64), np.full((b, k, d), np.nan)
+    whole[:, WRITTEN] = 1
+    output[:, 0] = y
+    slopes = np.zeros((b, len(tableau.a), d))
+    return State(np.zeros((b, 3)), whole, y.copy(), slopes, np.zeros((b, d)), np.zeros((b, 7, d)), output)
+
+
+@inner
+def stage_point(y, slopes, h, i, a, out):
     """out[d] = y + h Σ_{j<i} a_ij k_j."""
-    h = state.step[r]
     for c in range(out.shape[0]):
         acc = 0.0
         for j in range(i):
-            acc += a[i, j] * state.slopes[r, j, c]
-        out[c] = state.y[r, c] + h * acc
+            acc += a[i, j] * slopes[j, c]
+        out[c] = y[c] + h * acc
 
 
-@kernel
-def judge(state, r, tableau, control):
+@inner
+def judge(y, end, slopes, h, weights, stages, rtol, atol):
     """The scaled error of the step: inf where it is not finite."""
-    d = state.y.shape[1]
-    h = state.step[r]
+    d = y.shape[0]
     first, second = 0.0, 0.0
     for c in range(d):
         e5, e3 = 0.0, 0.0
-        for j in range(tableau.stages):
-            e5 += tableau.error[0, j] * state.slopes[r, j, c]
-            e3 += tableau.error[1, j] * state.slopes[r, j, c]
-        scale = control.atol + control.rtol * max(abs(state.y[r, c]), abs(state.end[r, c]))
+        for j in range(stages):
+            e5 += weights[0, j] * slopes[j, c]
+            e3 += weights[1, j] * slopes[j, c]
+        scale = atol + rtol * max(abs(y[c]), abs(end[c]))
         first += (e5 / scale) ** 2
         second += (e3 / scale) ** 2
-        if not np.isfinite(state.end[r, c]):
+        if not np.isfinite(end[c]):
             return np.inf
     if not np.isfinite(first):
         return np.inf
@@ -111,47 +120,44 @@ def judge(state, r, tableau, control):
     return h * first / np.sqrt((first + 0.01 * second) * d)
 
 
-@kernel
-def retry(state, r, error, order):
+@inner
+def retry(real, whole, error, order):
     """A smaller step; the trajectory ends where it would fall below rounding."""
-    state.counts[r, 1] += 1
-    state.failures[r] += 1
+    whole[AGAIN] += 1
+    whole[FAILURES] += 1
     finite = np.isfinite(error)
-    state.step[r] *= max(0.1, 0.9 * error ** (-1.0 / order)) if finite else 0.1
-    if state.step[r] <= 1e-15 * state.time[r] or state.step[r] < 1e-290 or state.failures[r] > _MOST_FAILURES:
-        state.code[r] = STEP_TOO_SMALL if finite else NOT_FINITE
+    real[STEP] *= max(0.1, 0.9 * error ** (-1.0 / order)) if finite else 0.1
+    if real[STEP] <= 1e-15 * real[TIME] or real[STEP] < 1e-290 or whole[FAILURES] > _MOST_FAILURES:
+        whole[CODE] = STEP_TOO_SMALL if finite else NOT_FINITE
 
 
-@kernel
-def interpolation(state, r, tableau):
-    """The coefficients of the dense output of the step, from all its slopes."""
-    d = state.y.shape[1]
-    h = state.step[r]
-    F = state.dense[r]
-    if tableau.order == 5:
-        for k in range(tableau.dense.shape[0]):
+@inner
+def interpolation(y, end, slopes, h, order, table, F):
+    """The coefficients F[7, d] of the dense output of the step, from all its slopes."""
+    d = y.shape[0]
+    if order == 5:
+        for k in range(table.shape[0]):
             for c in range(d):
                 acc = 0.0
-                for j in range(tableau.stages):
-                    acc += tableau.dense[k, j] * state.slopes[r, j, c]
+                for j in range(7):
+                    acc += table[k, j] * slopes[j, c]
                 F[k, c] = h * acc
         return
     for c in range(d):
-        change = state.end[r, c] - state.y[r, c]
+        change = end[c] - y[c]
         F[0, c] = change
-        F[1, c] = h * state.slopes[r, 0, c] - change
-        F[2, c] = 2.0 * change - h * (state.slopes[r, 12, c] + state.slopes[r, 0, c])
+        F[1, c] = h * slopes[0, c] - change
+        F[2, c] = 2.0 * change - h * (slopes[12, c] + slopes[0, c])
         for k in range(4):
             acc = 0.0
             for j in range(16):
-                acc += tableau.dense[k, j] * state.slopes[r, j, c]
+                acc += table[k, j] * slopes[j, c]
             F[3 + k, c] = h * acc
 
 
-@kernel
-def within(state, r, order, theta, out):
+@inner
+def within(y, F, order, theta, out):
     """The dense output at the part theta of the step, into out[d]."""
-    F = state.dense[r]
     for c in range(out.shape[0]):
         acc = 0.0
         if order == 5:
@@ -161,118 +167,105 @@ def within(state, r, order, theta, out):
             for k in range(6, -1, -1):
                 acc += F[k, c]
                 acc *= theta if (6 - k) % 2 == 0 else 1.0 - theta
-        out[c] = state.y[r, c] + acc
+        out[c] = y[c] + acc
 
 
-@kernel
-def near_face(state, r, control):
+@inner
+def near_face(y, slopes, h, low, high):
     """Whether y may come near a face of its box within the step: then the dense output is needed."""
-    d, m = state.y.shape[1], control.low.shape[0]
+    d, m = y.shape[0], low.shape[0]
     for k in range(m):
         c = d - m + k
         steepest = 0.0
-        for j in range(state.slopes.shape[1]):
-            steepest = max(steepest, abs(state.slopes[r, j, c]))
-        reach = 2.0 * state.step[r] * steepest
-        if state.y[r, c] + reach > control.high[k] or state.y[r, c] - reach < control.low[k]:
+        for j in range(slopes.shape[0]):
+            steepest = max(steepest, abs(slopes[j, c]))
+        reach = 2.0 * h * steepest
+        if y[c] + reach > high[k] or y[c] - reach < low[k]:
             return True
     return False
 
 
-@kernel
-def needs_dense(state, r, control):
-    """Whether the step passes an output time, or may pass a face."""
-    k = state.written[r]
-    passes = k < control.t.shape[0] and control.t[k] < state.time[r] + state.step[r]
-    return passes or near_face(state, r, control)
-
-
-@kernel
-def leaves(state, r, tableau, control, nodes, weights):
-    """As `leaving`, for this step."""
-    if not near_face(state, r, control):
-        return NEVER, 1.0
-    d, m = state.y.shape[1], control.low.shape[0]
-    value = np.empty(d)
-    points = np.empty((nodes.shape[0], m))
-    for j in range(nodes.shape[0]):
-        within(state, r, tableau.order, nodes[j], value)
-        points[j] = value[d - m :]
-    return leaving(points, nodes, weights, control.low, control.high, control.rtol, control.atol)
-
-
-@kernel
-def accept(state, r, tableau, control, error, nodes, weights):
-    """Write the outputs of the step, see whether y left the box, and choose the next step."""
-    h, start = state.step[r], state.time[r]
-    part, seen = leaves(state, r, tableau, control, nodes, weights)
+@inner
+def write(real, whole, y, F, output, t, order, part, seen):
+    """Fill the output times of the step, of which y is in the box up to `part` (as `departure` has it)."""
+    h, start = real[STEP], real[TIME]
     reach = start + h
     if part != NEVER:
-        reach = start + part * h if part >= 0.0 else state.inside[r]
-    k = state.written[r]
-    while k < control.t.shape[0] and control.t[k] <= reach * (1.0 + 4e-16):
-        within(state, r, tableau.order, min(1.0, (control.t[k] - start) / h), state.output[r, k])
+        reach = start + part * h if part >= 0.0 else real[INSIDE]
+    k = whole[WRITTEN]
+    while k < t.shape[0] and t[k] <= reach * (1.0 + 4e-16):
+        within(y, F, order, min(1.0, (t[k] - start) / h), output[k])
         k += 1
     if seen >= 0.0:
-        state.inside[r] = start + seen * h
-    state.counts[r, 0] += 1
+        real[INSIDE] = start + seen * h
     if part != NEVER:
-        while k > 1 and control.t[k - 1] > reach * (1.0 + 4e-16):
+        while k > 1 and t[k - 1] > reach * (1.0 + 4e-16):
             k -= 1
-            state.output[r, k] = np.nan
-        state.written[r] = k
-        state.code[r] = LEFT_DOMAIN
-        state.inside[r] = reach
+            for c in range(output.shape[1]):
+                output[k, c] = np.nan
+        real[INSIDE] = reach
+    whole[WRITTEN] = k
+
+
+@inner
+def move_on(real, whole, y, slopes, end, last, error, order, control):
+    """Move y to the end of the step and choose the next one; slopes[last] is that at the end."""
+    for c in range(y.shape[0]):
+        y[c] = end[c]
+        slopes[0, c] = slopes[last, c]
+    h = real[STEP]
+    real[TIME] += h
+    left_over = control.t[-1] - real[TIME]
+    if whole[WRITTEN] >= control.t.shape[0] or left_over <= 0.0:
+        whole[CODE] = FINISHED
         return
-    state.written[r] = k
-    state.time[r] = start + h
-    state.y[r] = state.end[r]
-    state.slopes[r, 0] = state.slopes[r, tableau.stages - 1]
-    left_over = control.t[-1] - state.time[r]
-    if k >= control.t.shape[0] or left_over <= 0.0:
-        state.code[r] = FINISHED
+    if whole[ACCEPTED] >= control.max_steps:
+        whole[CODE] = MAX_STEPS
         return
-    if state.counts[r, 0] >= control.max_steps:
-        state.code[r] = MAX_STEPS
-        return
-    growth = min(8.0, 0.9 * max(error, 1e-10) ** (-1.0 / tableau.order))
-    if state.failures[r] > 0:
+    growth = min(8.0, 0.9 * max(error, 1e-10) ** (-1.0 / order))
+    if whole[FAILURES] > 0:
         growth = min(growth, 1.0)
-    state.failures[r] = 0
+    whole[FAILURES] = 0
     new = min(h * growth, control.max_step)
     if new >= left_over:
         new = left_over
     elif 2.0 * new > left_over:
         new = 0.5 * left_over
-    state.step[r] = new
+    real[STEP] = new
+
+
+@inner
+def accept(real, whole, y, slopes, end, F, output, tableau, control, error, nodes, weights, points, faces):
+    """Write the outputs of the step, see whether y left the box, and choose the next step.
+
+    points[K, d] and faces[4, m] are room.
+    """
+    d, m, order = y.shape[0], control.low.shape[0], tableau.order
+    part, seen = NEVER, 1.0
+    if near_face(y, slopes, real[STEP], control.low, control.high):
+        for j in range(nodes.shape[0]):
+            within(y, F, order, nodes[j], points[j])
+        low, high, rtol, atol = control.low, control.high, control.rtol, control.atol
+        part, seen = departure(points, d - m, nodes, weights, low, high, rtol, atol, faces)
+    whole[ACCEPTED] += 1
+    write(real, whole, y, F, output, control.t, order, part, seen)
+    if part != NEVER:
+        whole[CODE] = LEFT_DOMAIN
+    else:
+        move_on(real, whole, y, slopes, end, tableau.stages - 1, error, order, control)
 
 
 @kernel
-def stage_points(rows, state, i, a, out):
-    """The points out[R, d] at which the slopes of stage i are needed."""
+def finish(rows, state, tableau, control, nodes, weights):
+    """Judge the steps of rows[R], whose slopes and ends are known: repeat them smaller, or accept them."""
+    points, faces = np.empty((nodes.shape[0], state.y.shape[1])), np.empty((4, control.low.shape[0]))
     for q in range(rows.shape[0]):
-        stage_point(state, rows[q], i, a, out[q])
-
-
-@kernel
-def judge_all(rows, state, tableau, control, errors):
-    """The scaled errors[R] of the steps; those above 1 are to be repeated."""
-    for q in range(rows.shape[0]):
-        errors[q] = judge(state, rows[q], tableau, control)
-        if not errors[q] <= 1.0:
-            retry(state, rows[q], errors[q], tableau.order)
-
-
-@kernel
-def needs_dense_all(rows, state, control, needed):
-    """As `needs_dense`, into needed[R]."""
-    for q in range(rows.shape[0]):
-        needed[q] = needs_dense(state, rows[q], control)
-
-
-@kernel
-def accept_all(rows, state, tableau, control, errors, nodes, weights):
-    """As `accept`, for the steps of rows[R] with errors[R]."""
-    for q in range(rows.shape[0]):
-        interpolation(state, rows[q], tableau)
-        accept(state, rows[q], tableau, control, errors[q], nodes, weights)
+        r = rows[q]
+        real, whole, y, slopes = state.real[r], state.whole[r], state.y[r], state.slopes[r]
+        end, F, output, h = state.end[r], state.dense[r], state.output[r], state.real[r, STEP]
+        error = judge(y, end, slopes, h, tableau.error, tableau.stages, control.rtol, control.atol)
+        if error <= 1.0:
+            interpolation(y, end, slopes, h, tableau.order, tableau.dense, F)
+            accept(real, whole, y, slopes, end, F, output, tableau, control, error, nodes, weights, points, faces)
+        else:
+            retry(real, whole, error, tableau.order)

@@ -15,7 +15,7 @@ from functools import cache
 
 import numpy as np
 
-from theory.compiled import kernel
+from theory.compiled import inner, kernel
 
 ROUNDING = 1e-12  # of the width of the box, as in `theory.fast_slow`
 MARGIN = 10.0  # local errors that may add up at a face, as for x below zero
@@ -23,7 +23,7 @@ NEVER = 2.0
 _PARTS = 4
 
 
-@kernel
+@inner
 def hold(y, low, high, base, period):
     """y[m] on the box: brought to its face, or for a phase into its period."""
     for k in range(y.shape[0]):
@@ -35,7 +35,7 @@ def hold(y, low, high, base, period):
             y[k] = low[k]
 
 
-@kernel
+@inner
 def place(y, low, high, rtol, atol):
     """0 inside the box up to rounding, 1 beyond it within the tolerance, 2 beyond that; y[m]."""
     worst, largest = 0, 0.0
@@ -53,30 +53,32 @@ def place(y, low, high, rtol, atol):
     return worst
 
 
-@kernel
-def polynomial(points, nodes, weights, theta, out):
-    """The polynomial through points[K, m] at nodes[K], at theta, by the barycentric formula."""
-    out[:] = 0.0
+@inner
+def polynomial(points, first, nodes, weights, theta, out):
+    """The polynomial through points[K, first:] at nodes[K], at theta, by the barycentric formula, into out[d]."""
+    for c in range(out.shape[0]):
+        out[c] = 0.0
     total = 0.0
     for k in range(nodes.shape[0]):
         gap = theta - nodes[k]
         if gap == 0.0:
-            out[:] = points[k]
+            for c in range(out.shape[0]):
+                out[c] = points[k, first + c]
             return
         weight = weights[k] / gap
         total += weight
         for c in range(out.shape[0]):
-            out[c] += weight * points[k, c]
+            out[c] += weight * points[k, first + c]
     for c in range(out.shape[0]):
         out[c] /= total
 
 
-@kernel
-def crossing(points, nodes, weights, inside, outside, low, high, value):
+@inner
+def crossing(points, first, nodes, weights, inside, outside, low, high, value):
     """The last part of the step, after `inside` and before `outside`, that lies in the box itself."""
     for _ in range(60):
         middle = 0.5 * (inside + outside)
-        polynomial(points, nodes, weights, middle, value)
+        polynomial(points, first, nodes, weights, middle, value)
         if place(value, low, high, 0.0, 0.0) == 0:
             inside = middle
         else:
@@ -84,68 +86,78 @@ def crossing(points, nodes, weights, inside, outside, low, high, value):
     return inside
 
 
-@kernel
-def turning(before, here, after, parts, middle):
-    """Where the parabola through three values at parts[3] turns, if `here` is the most, or the least, of them on that
-    side of `middle`; else -1."""
-    up = here >= before and here >= after and here > middle
-    down = here <= before and here <= after and here < middle
-    first = (here - before) / (parts[1] - parts[0])
-    second = (after - here) / (parts[2] - parts[1])
+@inner
+def turning(values, k, before, here, after, middle):
+    """Where the parabola through values[:3, k] at three parts of the step turns, if the second is the most, or the
+    least, of them on that side of `middle`; else -1."""
+    up = values[1, k] >= values[0, k] and values[1, k] >= values[2, k] and values[1, k] > middle
+    down = values[1, k] <= values[0, k] and values[1, k] <= values[2, k] and values[1, k] < middle
+    first = (values[1, k] - values[0, k]) / (here - before)
+    second = (values[2, k] - values[1, k]) / (after - here)
     if not (up or down) or first == second:
         return -1.0
-    left, right = 0.5 * (parts[0] + parts[1]), 0.5 * (parts[1] + parts[2])
+    left, right = 0.5 * (before + here), 0.5 * (here + after)
     vertex = left + (right - left) * first / (first - second)
-    return vertex if parts[0] < vertex < parts[2] else -1.0
+    return vertex if before < vertex < after else -1.0
 
 
-@kernel
-def leaving(points, nodes, weights, low, high, rtol, atol):
-    """(part of the step at which y leaves, `NEVER` if it does not; last part seen in the box itself, -1 if none)."""
-    K, m = points.shape
+@inner
+def departure(points, first, nodes, weights, low, high, rtol, atol, room):
+    """(part of the step at which y leaves, `NEVER` if it does not; last part seen in the box itself, -1 if none).
+
+    y[m] are points[K, first:] at nodes[K]; room[4, m].
+    """
+    K, m = points.shape[0], low.shape[0]
     far = True
     for k in range(m):
-        least, most = points[0, k], points[0, k]
+        least, most = points[0, first + k], points[0, first + k]
         for j in range(1, K):
-            least, most = min(least, points[j, k]), max(most, points[j, k])
+            least, most = min(least, points[j, first + k]), max(most, points[j, first + k])
         spread = 2.0 * (most - least)  # no polynomial through these nodes reaches further beyond its values
         far = far and most + spread < high[k] and least - spread > low[k]
     if far:
         return NEVER, 1.0
-    value = np.empty(m)
+    value = room[3]
     seen = -1.0
-    three = np.zeros((3, m))
-    parts = np.zeros(3)
+    before, here, after = 0.0, 0.0, 0.0  # three parts of the step, one after the other, and y there in room[:3]
     count = 0
     for j in range(K):
         for q in range(_PARTS if j < K - 1 else 1):
             theta = nodes[j] if q == 0 else nodes[j] + (nodes[j + 1] - nodes[j]) * q / _PARTS
-            polynomial(points, nodes, weights, theta, value)
-            three[0], three[1], three[2] = three[1], three[2], value
-            parts[0], parts[1], parts[2] = parts[1], parts[2], theta
+            polynomial(points, first, nodes, weights, theta, value)
+            for k in range(m):
+                room[0, k], room[1, k], room[2, k] = room[1, k], room[2, k], value[k]
+            before, here, after = here, after, theta
             count += 1
             if count >= 3:
                 for k in range(m):
-                    vertex = turning(three[0, k], three[1, k], three[2, k], parts, 0.5 * (low[k] + high[k]))
+                    vertex = turning(room, k, before, here, after, 0.5 * (low[k] + high[k]))
                     if vertex < 0.0:
                         continue
-                    polynomial(points, nodes, weights, vertex, value)
+                    polynomial(points, first, nodes, weights, vertex, value)
                     if place(value, low, high, rtol, atol) == 2:
                         if seen < 0.0:
                             return -1.0, seen
-                        start = min(seen, parts[1] if parts[1] < vertex else parts[0])
-                        return crossing(points, nodes, weights, start, vertex, low, high, value), seen
-                value[:] = three[2]
-            here = place(value, low, high, rtol, atol)
-            if here == 0:
+                        start = min(seen, here if here < vertex else before)
+                        return crossing(points, first, nodes, weights, start, vertex, low, high, value), seen
+                for k in range(m):
+                    value[k] = room[2, k]
+            where = place(value, low, high, rtol, atol)
+            if where == 0:
                 seen = theta
-            elif here == 2:
+            elif where == 2:
                 if seen < 0.0:
                     return -1.0, -1.0
-                return crossing(points, nodes, weights, seen, theta, low, high, value), seen
+                return crossing(points, first, nodes, weights, seen, theta, low, high, value), seen
     if 0.0 <= seen < 1.0:
-        seen = crossing(points, nodes, weights, seen, 1.0, low, high, value)
+        seen = crossing(points, first, nodes, weights, seen, 1.0, low, high, value)
     return NEVER, seen
+
+
+@kernel
+def leaving(points, nodes, weights, low, high, rtol, atol):
+    """As `departure`, for y at points[K, m]."""
+    return departure(points, 0, nodes, weights, low, high, rtol, atol, np.empty((4, low.shape[0])))
 
 
 @cache

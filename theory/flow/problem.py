@@ -7,6 +7,7 @@ start outside the box of y, a time span without length, precision below float64.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -64,6 +65,7 @@ class Problem:
     g0: Tensor
     box: Box
     captured: Captured | None
+    event: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def right_hand_side(self) -> tuple[Tensor, Tensor]:
         """(A x / ε, g) at the start."""
@@ -85,6 +87,7 @@ class Solution(NamedTuple):
     evaluations: int
     steps: int
     refused: int
+    event: Tensor | None = None  # (x, y)[B, n + m] at the event, NaN where there was none
 
 
 def pose(
@@ -99,6 +102,7 @@ def pose(
     time_limit: Any,
     max_step: Any = math.inf,
     first_step: Any = None,
+    event: Any = None,
 ) -> tuple[Problem, torch.Size]:
     """The checked problem and the batch shape of its trajectories; `ValueError` names the argument that is wrong."""
     system = check_system(system)
@@ -114,6 +118,10 @@ def pose(
     if not isinstance(time_limit, (int, float)) or not time_limit > 0:
         raise ValueError(f"time_limit must be a positive number of seconds, got {time_limit!r}")
     max_step, first_step = check_steps(max_step, first_step)
+    if event is not None and not callable(event):
+        raise ValueError(
+            f"event must be a function of (x, y), or None, got {event!r}; for example event=lambda x, y: y[..., 0] - 1"
+        )
     times = check_times(t)
     with torch.no_grad():
         A0, g0 = evaluate_start(system, x0, y0)
@@ -137,6 +145,7 @@ def pose(
         g0=g0.detach(),
         box=box(system),
         captured=code,
+        event=event,
     )
     return problem, batch
 

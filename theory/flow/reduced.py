@@ -186,44 +186,40 @@ def _compiled(
     b, k = len(y0), len(times)
     eps = np.zeros(b) if small is None else np.array(small.detach().reshape(-1).numpy())
     here = box(system)
-    at = kernel.Code(code.address["A"], code.address["g"], code.address["dA"], *here)
-    room = kernel.room(n, m)
+    room = kernel.room(n, m, (code.address["A"], code.address["g"], code.address["dA"]))
     backward = bool(times[1] < times[0])
     direction = -1.0 if backward else 1.0
     t = np.ascontiguousarray(direction * (times - times[0]).numpy())
-    tolerance = 8 * n * np.finfo(float).eps / 2
     tableau = rk.tableau("dop853")
-    state = _blank_state(rk, y0, k, tableau.a.shape[0])
-    x, slope = np.empty(n), np.empty(m)
-    for r in range(b):
-        if not kernel.field(y0[r], eps[r], direction, tolerance, at, room, x, slope):
-            return None
-        state.slopes[r, 0] = slope
-    width = (system.high - system.low).numpy()
-    fraction = 0.5 * rtol ** (1 / 8)
-    fastest = np.maximum(np.abs(state.slopes[:, 0] / width).max(1), 1e-300)
-    state.step[:] = np.minimum(min(max_step, t[-1]), fraction / fastest if first_step is None else first_step)
+    state = rk.blank(y0, tableau, k)
+    standing = state.whole[:, rk.CODE]
     outside = ~system.inside(start.detach().reshape(-1, m)).numpy()
-    state.code[outside] = rk.LEFT_DOMAIN
+    standing[outside] = rk.LEFT_DOMAIN
+    flow = kernel.Flow(
+        eps=eps,
+        direction=direction,
+        tolerance=8 * n * np.finfo(float).eps / 2,
+        width=np.ascontiguousarray((system.high - system.low).numpy()),
+        fraction=0.5 * rtol ** (1 / 8),
+        first_step=first_step or 0.0,
+        nodes=faces.nodes(8)[0],
+        weights=faces.nodes(8)[1],
+    )
     control = rk.Control(rtol, atol, max_steps, max_step, t, here.low, here.high)
-    nodes, weights = faces.nodes(8)
-    rows = np.flatnonzero(state.code == rk.RUNNING)
+    x_all = np.full((b, k, n), np.nan)
+    rows = np.arange(b)
     while len(rows):
-        kernel.run(rows, state, tableau, control, at, room, eps, direction, tolerance, nodes, weights, 2_000)
-        rows = rows[state.code[rows] == rk.RUNNING]
-    if (state.code == rk.REFUSED).any():
+        kernel.run(rows, state, tableau, control, here, room, flow, x_all, 2_000)
+        rows = rows[standing[rows] == rk.RUNNING]
+    if (standing == rk.REFUSED).any():
         return None
     _raise_if_failed(system, rk, state, times, direction)
     y = np.clip(state.output, here.low, here.high)
     y[outside, 0] = state.output[outside, 0]
-    x_all = np.full((b, k, n), np.nan)
-    if small is None:
-        if not _stationary_at(system, code, y, x_all):
-            return None
-    elif not kernel.manifolds(y, eps, tolerance, at, room, x_all):
+    if small is None and not _stationary_at(system, code, y, x_all):
         return None
-    left = state.code == rk.LEFT_DOMAIN
-    end = np.where(left, state.inside, t[-1])
+    left = standing == rk.LEFT_DOMAIN
+    end = np.where(left, state.real[:, rk.INSIDE], t[-1])
     values_y, values_x = torch.from_numpy(y), torch.from_numpy(x_all)
     return ReducedTrajectory(
         t=times,
@@ -233,32 +229,12 @@ def _compiled(
         order=0 if small is None else 1,
         status=Status.LEFT_DOMAIN if left.any() else Status.SUCCESS,
         stats=Stats(
-            int(state.counts[:, 2].sum()) + b,
-            int(state.counts[:, 0].sum()),
-            int(state.counts[:, 1].sum()),
+            int(state.whole[:, rk.EVALUATED].sum()),
+            int(state.whole[:, rk.ACCEPTED].sum()),
+            int(state.whole[:, rk.AGAIN].sum()),
             time.perf_counter() - clock,
             "dop853",
         ),
-    )
-
-
-def _blank_state(rk: Any, y0: np.ndarray, k: int, stages: int) -> Any:
-    b, m = y0.shape
-    output = np.full((b, k, m), np.nan)
-    output[:, 0] = y0
-    return rk.State(
-        time=np.zeros(b),
-        step=np.zeros(b),
-        y=y0.copy(),
-        slopes=np.zeros((b, stages, m)),
-        end=np.zeros((b, m)),
-        dense=np.zeros((b, 7, m)),
-        failures=np.zeros(b, np.int64),
-        code=np.zeros(b, np.int64),
-        written=np.ones(b, np.int64),
-        inside=np.zeros(b),
-        output=output,
-        counts=np.zeros((b, 3), np.int64),
     )
 
 
@@ -268,11 +244,11 @@ def _raise_if_failed(system: FastSlowSystem, rk: Any, state: Any, times: Tensor,
         rk.STEP_TOO_SMALL: "the step fell below what the dtype can resolve: A or g is probably discontinuous there",
         rk.MAX_STEPS: "the step limit was reached: raise max_steps or loosen rtol",
     }
-    for r in np.flatnonzero(np.isin(state.code, list(reasons))):
-        at = float(times[0]) + direction * float(state.time[r])
+    for r in np.flatnonzero(np.isin(state.whole[:, rk.CODE], list(reasons))):
+        at = float(times[0]) + direction * float(state.real[r, rk.TIME])
         raise NumericalError(
             f"the reduced flow of system {system.name!r} is not finite or not resolved after t = {at:.6g}, at y = "
-            f"{state.y[r].tolist()} (trajectory {r}): {reasons[int(state.code[r])]}"
+            f"{state.y[r].tolist()} (trajectory {r}): {reasons[int(state.whole[r, rk.CODE])]}"
         )
 
 

@@ -1,8 +1,9 @@
-"""The reduced field of a captured system, compiled: p_st by elimination, φ₁ by two solves with one factorisation.
+"""The reduced flow of a captured system as one kernel: p_st by elimination, φ₁ from the factors of the elimination.
 
-With the likeliest state r left out, −A has an M-matrix for its remaining rows and columns, diagonally dominant by
-columns: its LU factors need no pivoting (Golub & Van Loan, *Matrix Computations*, 4th ed., sec. 4.1). z = A^# v of a
-v of sum zero is the solution of A z = v with z_r = 0, moved along p to the sum zero. Then
+The elimination of I − W (`theory.stationary.dense.gth`) leaves I − W = (I − U) diag(S) (I − L), U_ik = W_ik / S_k for
+i < k and L_kj = W_kj / S_k for j < k, with W the jump chain left when state k was taken out, S_0 = 0. As
+A = (W − I) diag(s), s the exit rates, a solution of A z = v, v of sum zero, costs two substitutions. Moved along p to
+the sum zero it is A^# v, and
 
     φ₁ = −A^# A^# (DA[g]) p.
 """
@@ -14,181 +15,180 @@ from typing import NamedTuple
 import numpy as np
 
 from theory.captured.call import call
-from theory.compiled import kernel
+from theory.compiled import inner, kernel
 from theory.flow import explicit_kernels as rk
-from theory.flow.collocation.lu import factor_real, solve_real
 from theory.flow.faces import hold
 from theory.stationary.dense.kernels import SOLVED, eliminate, prepare, substitute, transpose_columns
 
 
-class Code(NamedTuple):
-    """Addresses of a captured system, and the box on which it is evaluated."""
-
-    A: int
-    g: int
-    dA: int
-    low: np.ndarray  # [m], −inf for a phase
-    high: np.ndarray
-    base: np.ndarray  # [m], where a phase begins
-    period: np.ndarray  # [m], 0 for what is no phase
-
-
 class Room(NamedTuple):
-    """Memory for one evaluation."""
+    """Memory for one evaluation, and where everything lies."""
 
     u: np.ndarray  # [n + m], (x, y)
     A: np.ndarray  # [n, n]
-    W: np.ndarray
-    U: np.ndarray
-    S: np.ndarray  # [n]
-    exits: np.ndarray  # [n]
-    p: np.ndarray  # [n]
+    W: np.ndarray  # [2, n, n]: W and U of the elimination
+    v: np.ndarray  # [6, n]: S, exit rates, p, x on the manifold, two of work
     dA: np.ndarray  # [m, n, n]
-    M: np.ndarray  # [n − 1, n − 1]
-    v: np.ndarray  # [n − 1]
     g: np.ndarray  # [m]
+    at: np.ndarray  # [m]
+    where: np.ndarray  # addresses of the captured A, g, dA and of u, A, g, dA above
 
 
-def room(n: int, m: int) -> Room:
-    """Memory for n states and m slow variables."""
+class Flow(NamedTuple):
+    """What stays fixed along the trajectories, beside `rk.Control`."""
+
+    eps: np.ndarray  # [B], 0 at order 0
+    direction: float
+    tolerance: float  # of column sums
+    width: np.ndarray  # [m]
+    fraction: float  # of the box that the first step may cross
+    first_step: float  # 0: by that fraction
+    nodes: np.ndarray  # for the faces
+    weights: np.ndarray
+
+
+def room(n: int, m: int, addresses: tuple[int, int, int]) -> Room:
+    """Memory for n states and m slow variables; the addresses are those of A, g and dA."""
     e = np.empty
-    return Room(
-        e(n + m),
-        e((n, n)),
-        e((n, n)),
-        e((n, n)),
-        np.ones(n),
-        e(n),
-        e(n),
-        e((m, n, n)),
-        e((n - 1, n - 1)),
-        e(n - 1),
-        e(m),
-    )
+    u, A, dA, g, v = e(n + m), e((n, n)), e((m, n, n)), e(m), e((6, n))
+    v[0] = 1.0
+    where = np.array([*addresses, *(one.ctypes.data for one in (u, A, g, dA))], np.int64)
+    return Room(u, A, e((2, n, n)), v, dA, g, e(m), where)
 
 
-@kernel
-def sum_zero(v, p, root, M, rest):
-    """Overwrite v[n], of sum zero, by A^# v; M from `factor` below, rest[n − 1] is room."""
+@inner
+def sum_zero(v, p, root, W, U, S, exits):
+    """Overwrite v[n], of sum zero, by A^# v."""
     n = v.shape[0]
-    for i in range(n - 1):
-        rest[i] = -v[i + (i >= root)]
-    solve_real(M, rest)
+    v[0], v[root] = v[root], v[0]
+    for k in range(n - 1, 0, -1):
+        out = v[k]
+        for i in range(k):
+            v[i] += U[k, i] * out
+    v[0] = 0.0
+    for k in range(1, n):
+        total = v[k]
+        for j in range(k):
+            total += W[k, j] * v[j]
+        v[k] = total / S[k]
+    v[0], v[root] = v[root], v[0]
     total = 0.0
-    for i in range(n - 1):
-        total += rest[i]
     for i in range(n):
-        z = 0.0 if i == root else rest[i - (i > root)]
-        v[i] = z - total * p[i]
+        v[i] = -v[i] / exits[i] if exits[i] > 0 else 0.0
+        total += v[i]
+    for i in range(n):
+        v[i] -= total * p[i]
 
 
-@kernel
-def manifold(y, eps, tolerance, code, room, x):
-    """x[n] = p_st(y), and with eps > 0 + ε φ₁(y), at y[m] held to its box; False where p_st is not that simple."""
-    n, m = x.shape[0], y.shape[0]
-    u, p = room.u, room.p
-    u[n:] = y
-    hold(u[n:], code.low, code.high, code.base, code.period)
-    call(code.A, u.ctypes.data, room.A.ctypes.data, 1)  # pyright: ignore[reportCallIssue]
-    status, root, watch = prepare(room.A, tolerance, room.W, room.exits)
-    if status != SOLVED:
-        return False
-    transpose_columns(room.W, 0, n, room.U)
-    if not (eliminate(room.W, room.U, room.S, 0, n, watch) and substitute(room.W, room.S, room.exits, root, p)):
-        return False
-    x[:] = p
-    if eps <= 0.0 or n == 1:
-        return True
-    u[:n] = p
-    call(code.g, u.ctypes.data, room.g.ctypes.data, 1)
-    call(code.dA, u.ctypes.data, room.dA.ctypes.data, 1)
+@inner
+def drift_of_p(dA, g, p, v):
+    """v[n] = −(DA[g]) p, brought to the sum zero."""
+    n = p.shape[0]
     total = 0.0
     for i in range(n):
         acc = 0.0
-        for k in range(m):
-            inner = 0.0
+        for k in range(g.shape[0]):
+            moved = 0.0
             for j in range(n):
-                inner += room.dA[k, i, j] * p[j]
-            acc -= room.g[k] * inner
-        x[i] = acc
+                moved += dA[k, i, j] * p[j]
+            acc -= g[k] * moved
+        v[i] = acc
         total += acc
     for i in range(n):
-        x[i] -= total * p[i]
-    likeliest = 0
-    for i in range(1, n):
-        if p[i] > p[likeliest]:
-            likeliest = i
-    for j in range(n - 1):
-        for i in range(n - 1):
-            room.M[j, i] = -room.A[i + (i >= likeliest), j + (j >= likeliest)]
-    factor_real(room.M)
-    sum_zero(x, p, likeliest, room.M, room.v)
-    sum_zero(x, p, likeliest, room.M, room.v)
-    for i in range(n):
-        x[i] = p[i] + eps * x[i]
-    return True
+        v[i] -= total * p[i]
 
 
-@kernel
-def field(y, eps, direction, tolerance, code, room, x, out):
-    """out[m] = ± g(x, y) with x on the manifold; False as `manifold`."""
-    if not manifold(y, eps, tolerance, code, room, x):
+@inner
+def manifold(eps, tolerance, box, room):
+    """x = room.v[3] = p_st(y), with eps > 0 + ε φ₁(y), at y = room.at[m] held to its box; False where p_st is not that
+    simple. x, y are then in room.u."""
+    n, m = room.v.shape[1], room.at.shape[0]
+    u, W, U, where = room.u, room.W[0], room.W[1], room.where
+    S, exits, p, x = room.v[0], room.v[1], room.v[2], room.v[3]
+    for k in range(m):
+        u[n + k] = room.at[k]
+    hold(u[n:], box.low, box.high, box.base, box.period)
+    call(where[0], where[3], where[4], 1)
+    status, root, watch = prepare(room.A, tolerance, W, exits, room.v[4:])
+    if status != SOLVED:
         return False
-    n = x.shape[0]
-    room.u[:n] = x
-    call(code.g, room.u.ctypes.data, out.ctypes.data, 1)  # pyright: ignore[reportCallIssue]
-    for k in range(out.shape[0]):
-        out[k] *= direction
+    transpose_columns(W, 0, n, U)
+    if not (eliminate(W, U, S, 0, n, watch) and substitute(W, S, exits, root, p, room.v[4:])):
+        return False
+    for i in range(n):
+        x[i] = u[i] = p[i]
+    if eps > 0.0 and n > 1:
+        call(where[1], where[3], where[5], 1)
+        call(where[2], where[3], where[6], 1)
+        drift_of_p(room.dA, room.g, p, x)
+        for _ in range(2):
+            sum_zero(x, p, root, W, U, S, exits)
+        for i in range(n):
+            u[i] = x[i] = p[i] + eps * x[i]
     return True
 
 
 @kernel
-def run(rows, state, tableau, control, code, room, eps, direction, tolerance, nodes, weights, budget):
-    """Integrate the running trajectories, at most `budget` steps in all; returns how many are left of it."""
-    n, m = room.p.shape[0], state.y.shape[1]
-    S = tableau.a.shape[0]
-    at, x, slope = np.empty(m), np.empty(n), np.empty(m)
+def run(rows, state, tableau, control, box, room, flow, x, budget):
+    """Integrate the running trajectories, at most `budget` steps in all.
+
+    At order 1 also x[B, k, n], on the manifold at the outputs of those that end; NaN where y is. A trajectory ends as
+    REFUSED where p_st is beyond the plain elimination. box: low, high, base, period of y, ∓inf for a phase.
+    """
+    m = state.y.shape[1]
+    points, faces = np.empty((flow.nodes.shape[0], m)), np.empty((4, m))
+    order, stages, rtol, atol = tableau.order, tableau.stages, control.rtol, control.atol
     for q in range(rows.shape[0]):
         r = rows[q]
-        while state.code[r] == rk.RUNNING and budget > 0:
+        eps = flow.eps[r]
+        real, whole, y, slopes = state.real[r], state.whole[r], state.y[r], state.slopes[r]
+        end, F, output = state.end[r], state.dense[r], state.output[r]
+        fine = True
+        while fine and whole[rk.CODE] == rk.RUNNING and budget > 0:
             budget -= 1
-            fine = True
-            for i in range(1, tableau.stages):
-                rk.stage_point(state, r, i, tableau.a, at)
-                if i == tableau.stages - 1:
-                    state.end[r] = at
-                fine = fine and field(at, eps[r], direction, tolerance, code, room, x, slope)
-                state.slopes[r, i] = slope
-            state.counts[r, 2] += tableau.stages - 1
+            first, last, error = (0 if whole[rk.EVALUATED] == 0 else 1), stages, 0.0
+            while first < last and fine:
+                for i in range(first, last):
+                    rk.stage_point(y, slopes, real[rk.STEP], i, tableau.a, room.at)
+                    if i == stages - 1:
+                        for k in range(m):
+                            end[k] = room.at[k]
+                    fine = manifold(eps, flow.tolerance, box, room)
+                    if not fine:
+                        break
+                    call(room.where[1], room.where[3], room.where[5], 1)
+                    whole[rk.EVALUATED] += 1
+                    fastest = 1e-300
+                    for k in range(m):
+                        slopes[i, k] = flow.direction * room.g[k]
+                        fastest = max(fastest, abs(slopes[i, k]) / flow.width[k])
+                    if i == 0:
+                        step = flow.first_step if flow.first_step > 0.0 else flow.fraction / fastest
+                        real[rk.STEP] = min(min(control.max_step, control.t[-1]), step)
+                first = last
+                if last == stages and fine:
+                    h = real[rk.STEP]
+                    error = rk.judge(y, end, slopes, h, tableau.error, stages, rtol, atol)
+                    passes = control.t[min(whole[rk.WRITTEN], control.t.shape[0] - 1)] < real[rk.TIME] + h
+                    if error <= 1.0 and (passes or rk.near_face(y, slopes, h, control.low, control.high)):
+                        last = tableau.a.shape[0]
             if not fine:
-                state.code[r] = rk.REFUSED
                 break
-            error = rk.judge(state, r, tableau, control)
             if not error <= 1.0:
-                rk.retry(state, r, error, tableau.order)
+                rk.retry(real, whole, error, order)
                 continue
-            if rk.needs_dense(state, r, control):
-                for i in range(tableau.stages, S):
-                    rk.stage_point(state, r, i, tableau.a, at)
-                    fine = fine and field(at, eps[r], direction, tolerance, code, room, x, slope)
-                    state.slopes[r, i] = slope
-                    state.counts[r, 2] += 1
-                if not fine:
-                    state.code[r] = rk.REFUSED
-                    break
-            rk.interpolation(state, r, tableau)
-            rk.accept(state, r, tableau, control, error, nodes, weights)
-    return budget
-
-
-@kernel
-def manifolds(y, eps, tolerance, code, room, x):
-    """x[B, k, n] on the manifold at y[B, k, m], NaN where y is; False where one of them is not that simple."""
-    for r in range(y.shape[0]):
-        for k in range(y.shape[1]):
-            if np.isfinite(y[r, k]).all():
-                if not manifold(y[r, k], eps[r], tolerance, code, room, x[r, k]):
-                    return False
-            else:
-                x[r, k] = np.nan
-    return True
+            rk.interpolation(y, end, slopes, real[rk.STEP], order, tableau.dense, F)
+            nodes, weights = flow.nodes, flow.weights
+            rk.accept(real, whole, y, slopes, end, F, output, tableau, control, error, nodes, weights, points, faces)
+        if whole[rk.CODE] != rk.RUNNING and eps > 0.0:
+            for k in range(x.shape[1]):
+                reached = True
+                for c in range(m):
+                    room.at[c] = output[k, c]
+                    reached = reached and np.isfinite(room.at[c])
+                if fine and reached:
+                    fine = manifold(eps, flow.tolerance, box, room)
+                for c in range(x.shape[2]):
+                    x[r, k, c] = room.v[3, c] if reached else np.nan
+        if not fine:
+            whole[rk.CODE] = rk.REFUSED

@@ -22,8 +22,9 @@ from theory.errors import SimulationError, Status
 from theory.flow import methods
 from theory.flow.problem import Problem, Solution, pose
 from theory.flow.trajectory import Stats, Trajectory
-from theory.kinds import Dense, Integer, Numbers, System
+from theory.kinds import Dense, Event, Integer, Numbers, System
 
+_NO_FAILURE = (Status.SUCCESS, Status.LEFT_DOMAIN, Status.EVENT)
 _COMPARED = 32  # points at which a captured system is compared with its functions
 
 
@@ -53,6 +54,7 @@ def simulate(
     time_limit: float = math.inf,
     max_step: float = math.inf,
     first_step: float | None = None,
+    event: Event | None = None,
 ) -> Trajectory:
     """Trajectories from (x0[..., n], y0[..., m]) at t[0], given at the times t[k], for eps[...]; the batches broadcast.
 
@@ -62,6 +64,10 @@ def simulate(
     that leaves the system's box, by more than ten times atol + rtol max|y|, ends its trajectory with
     Status.LEFT_DOMAIN; any other early end raises `SimulationError`, which carries the partial result, unless
     throw=False.
+
+    `event(x[..., n], y[..., m]) -> [...]` ends a trajectory, with Status.EVENT, where it first passes through zero: the
+    time is `end`, found on the polynomial of the step (nine points of each are looked at; max_step makes them shorter),
+    the state there x_event, y_event. A start at zero is no event. It needs method "collocation", hence the CPU.
 
     What is returned is a valid start: an undershoot of x below zero and an overshoot of y beyond a face, both within
     the tolerances, are taken back, and the mass of x is 1 to rounding. Systems whose functions can be captured
@@ -79,9 +85,12 @@ def simulate(
         >>> p = theory.stationary_distribution(system.A(found.y[-1]))
         >>> found.x.shape, bool(theory.total_variation(found.x[-1], p) < 1e-2)
         (torch.Size([3, 2]), True)
+        >>> half = theory.simulate(system, [1.0, 0.0], y0, [0.0, 1.0], 0.1, event=lambda x, y: x[..., 0] - 0.5)
+        >>> half.status is theory.Status.EVENT, abs(float(half.x_event[0]) - 0.5) < 1e-12
+        (True, True)
     """
     start = time.perf_counter()
-    problem, batch = pose(system, x0, y0, t, eps, rtol, atol, max_steps, time_limit, max_step, first_step)
+    problem, batch = pose(system, x0, y0, t, eps, rtol, atol, max_steps, time_limit, max_step, first_step, event)
     name = _choose(method, problem)
     integrate = importlib.import_module(f"{methods.__name__}.{name}").integrate
     solution = integrate(problem)
@@ -105,6 +114,8 @@ def simulate(
         status=bad[0] if bad else Status.SUCCESS,
         statuses=statuses.reshape(tuple(batch)),
         stats=stats,
+        x_event=None if solution.event is None else solution.event[:, :n].reshape(*batch, n),
+        y_event=None if solution.event is None else solution.event[:, n:].reshape(*batch, -1),
     )
     if throw:
         _raise_if_failed(result, solution.statuses, solution.end.tolist(), name)
@@ -140,6 +151,11 @@ def _valid_starts(problem: Problem, solution: Solution) -> Solution:
 
 def _choose(method: str, problem: Problem) -> str:
     on_cpu = problem.x0.device.type == "cpu"
+    if problem.event is not None and not (on_cpu and method in ("auto", "collocation")):
+        raise ValueError(
+            f"an event is found by method 'collocation' on the CPU, and here method is {method!r} on "
+            f"{problem.x0.device}; leave method out, with x0 and y0 on the CPU"
+        )
     if method == "auto":
         return "collocation" if on_cpu else "rodas5p"
     if method not in list_methods():
@@ -151,9 +167,9 @@ def _choose(method: str, problem: Problem) -> str:
 
 def _raise_if_failed(result: Trajectory, statuses: list[Status], end: list[float], method: str) -> None:
     for index, status in enumerate(statuses):
-        if status in (Status.SUCCESS, Status.LEFT_DOMAIN):
+        if status in _NO_FAILURE:
             continue
-        count = sum(other not in (Status.SUCCESS, Status.LEFT_DOMAIN) for other in statuses)
+        count = sum(other not in _NO_FAILURE for other in statuses)
         which = "the trajectory" if len(statuses) == 1 else f"{count} of {len(statuses)} trajectories, first {index}:"
         raise SimulationError(
             f"{which} stopped at t = {end[index]:.6g} ({status.name}, method {method}): {status.value}; "

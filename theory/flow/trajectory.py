@@ -28,7 +28,8 @@ class Trajectory:
     x[..., k, n] and y[..., k, m] are NaN at the times that a trajectory did not reach; `end[...]` is the time that it
     did. Where y left the box, that is the last time at which the method saw it inside: on its dense output, or for
     dopri5 at the end of a step. `status` is SUCCESS if every trajectory reached the last time, otherwise the first
-    other way of ending in the batch; `statuses[...]` holds one per trajectory.
+    other way of ending in the batch; `statuses[...]` holds one per trajectory. Where an event was asked for,
+    x_event[..., n] and y_event[..., m] are the state at it, at the time `end`; NaN without one.
 
     Examples:
         >>> import theory
@@ -46,3 +47,5 @@ class Trajectory:
     status: Status
     statuses: np.ndarray
     stats: Stats
+    x_event: Tensor | None = None
+    y_event: Tensor | None = None

@@ -151,7 +151,7 @@ def measure(
     train_pairs = TRAIN_PAIRS if train_pairs is None else check_integer(train_pairs, "train_pairs", least=2)
     test_points = TEST_POINTS if test_points is None else check_integer(test_points, "test_points", least=2)
     sampling = {} if samples is None else {"samples": samples}
-    collect = partial(get_observer(observe), step=step, kernel=kernel, device=device, **sampling)
+    collect = _once_at(wanted[-1], partial(get_observer(observe), step=step, kernel=kernel, device=device, **sampling))
     fit = (SAMPLES_FIT if is_sampled(observe) else EXACT_FIT) if fit is None else fit
     train_fit = partial(get_fit(fit), seed=seed, device=device)
 
@@ -233,9 +233,23 @@ def measure(
     )
 
 
+def _once_at(period: int, collect: Callable[..., Observation]) -> Callable[..., Observation]:
+    """`collect`, which keeps what it saw at `period`: the floor is measured there, and the last row."""
+    kept: dict[tuple[int, int], Observation] = {}
+
+    def again(system: FastSlowSystem, at: int, *, count: int, seed: int) -> Observation:
+        if at != period:
+            return collect(system, at, count=count, seed=seed)
+        if (count, seed) not in kept:
+            kept[count, seed] = collect(system, at, count=count, seed=seed)
+        return kept[count, seed]
+
+    return again
+
+
 def _floor(
     theory: FastSlowSystem,
-    collect: partial[Observation],
+    collect: Callable[..., Observation],
     train_fit: Callable[..., Fit] | None,
     system: FastSlowSystem,
     period: int,

@@ -2,7 +2,11 @@
 
 One call takes A and g at the current nodes of every running trajectory and moves each of them on by one Newton step;
 where that converges the step is judged, accepted or repeated, and the nodes of the next one are predicted. So every
-evaluation of A and g serves the whole batch, whatever phase each trajectory is in.
+evaluation of A and g serves the whole batch, whatever phase each trajectory is in. A captured system is evaluated here
+instead, without leaving machine code: one trajectory after the other, each to its end.
+
+The parts of the kernel take plain arrays, those of one trajectory: a tuple of many arrays as an argument costs seconds
+of compilation in each of them. The numbers of a trajectory stand in real[6] and whole[9], named below.
 """
 
 from __future__ import annotations
@@ -11,42 +15,51 @@ from typing import NamedTuple
 
 import numpy as np
 
-from theory.compiled import kernel
+from theory.captured.call import call
+from theory.compiled import inner, kernel
 from theory.flow.collocation.lu import solve_real
 from theory.flow.collocation.newton import add_correction, factor, generator_defect, linear_part, residual
-from theory.flow.faces import NEVER, leaving, place
+from theory.flow.faces import NEVER, departure, hold, place, polynomial
 
 RUNNING, FINISHED, MAX_STEPS, NOT_FINITE, STEP_TOO_SMALL, LEFT_DOMAIN, MASS_DRIFT, NO_GENERATOR = range(8)
 NO_LIMIT = 2**62
 
+# real: ε; time and step; the scaled size of the last Newton step; the size of the second Newton step over that of the
+# first, per unit of h, when last seen; the last time seen inside the box, not only within the tolerance of it
+EPS, TIME, STEP, SIZE, RATE, INSIDE = range(6)
+# whole: how it stands (above); Newton steps taken on this step; steps refused since the last accepted one; whether one
+# of them for a value that was not finite; whether the derivatives should be refreshed; output times passed; counts
+CODE, NEWTON, FAILURES, UNDEFINED, STALE, WRITTEN, ACCEPTED, REFUSED, EVALUATED = range(9)
+
 
 class State(NamedTuple):
-    """Everything that changes: arrays with one row per trajectory; N = n + m, times relative to t[0]."""
+    """Everything that changes: one row per trajectory; N = n + m, times relative to t[0]."""
 
-    eps: np.ndarray  # [B]
-    time: np.ndarray  # [B]
-    step: np.ndarray  # [B]
+    real: np.ndarray  # [B, 6]
+    whole: np.ndarray  # [B, 9]
     u: np.ndarray  # [B, N], (x, y) at the start of the step
     slope: np.ndarray  # [B, N], du/dt there
     nodes: np.ndarray  # [B, s, N], the current iterate
     points: np.ndarray  # [B, s + 1, N], the polynomial that predicts
     dA: np.ndarray  # [B, m, n, n]
-    gx: np.ndarray  # [B, m, n]
-    gy: np.ndarray  # [B, m, m]
+    dg: np.ndarray  # [B, m, N], (∂_x g, ∂_y g)
     LU: np.ndarray  # [B, N, N]
-    LR: np.ndarray  # [B, r, N, N]
-    LI: np.ndarray  # [B, r, N, N]
-    newton: np.ndarray  # [B], Newton steps taken on this step
-    size: np.ndarray  # [B], scaled size of the last one
-    rate: np.ndarray  # [B], size of the second Newton step over that of the first, per unit of h, when last seen
-    failures: np.ndarray  # [B], steps refused since the last accepted one
-    undefined: np.ndarray  # [B], whether one of them for a value that was not finite
-    inside: np.ndarray  # [B], the last time seen inside the box, not only within the tolerance of it
-    code: np.ndarray  # [B], one of the constants above
-    stale: np.ndarray  # [B], whether the derivatives should be refreshed
-    written: np.ndarray  # [B], output times passed
+    LZ: np.ndarray  # [B, r, 2, N, N], real and imaginary parts
     output: np.ndarray  # [B, k, N]
-    counts: np.ndarray  # [B, 3]: accepted, refused, evaluations
+
+
+class Room(NamedTuple):
+    """Memory for one Newton step."""
+
+    U: np.ndarray  # [s, N]
+    R0: np.ndarray  # [s, N]
+    R: np.ndarray  # [s, N]
+    D: np.ndarray  # [s, N]
+    inc: np.ndarray  # [s, N]
+    Bx: np.ndarray  # [s, m, n]
+    w: np.ndarray  # [2, N]
+    scale: np.ndarray  # [N], one over the tolerance
+    faces: np.ndarray  # [4, m]
 
 
 class Control(NamedTuple):
@@ -60,41 +73,36 @@ class Control(NamedTuple):
     inner: int
     max_steps: int
     max_step: float
+    pause: bool  # after every accepted step
     t: np.ndarray
     low: np.ndarray
     high: np.ndarray
 
 
-@kernel
-def interpolate(points, c, barycentric, theta, value):
-    """The polynomial through points[s + 1, N] at 0, c_1 … c_s, evaluated at theta into value[N]."""
-    s = c.shape[0]
-    value[:] = 0.0
-    total = 0.0
-    for k in range(s + 1):
-        gap = theta - (c[k - 1] if k > 0 else 0.0)
-        if gap == 0.0:
-            value[:] = points[k]
-            return
-        weight = barycentric[k] / gap
-        total += weight
-        for i in range(value.shape[0]):
-            value[i] += weight * points[k, i]
-    for i in range(value.shape[0]):
-        value[i] /= total
+def room(s: int, n: int, m: int) -> Room:
+    """Memory for steps with s nodes."""
+    e, N = np.empty, n + m
+    return Room(*(e((s, N)) for _ in range(5)), e((s, m, n)), e((2, N)), e(N), e((4, m)))
 
 
-@kernel
-def predict(state, r, tableau, offset, ratio):
+@inner
+def predict(whole, nodes, points, ends, barycentric, offset, ratio):
     """Start the next attempt from the polynomial of the last one, at offset + c_j ratio in its own unit of time."""
-    for j in range(tableau.nodes.shape[0]):
-        interpolate(
-            state.points[r], tableau.nodes, tableau.barycentric, offset + tableau.nodes[j] * ratio, state.nodes[r, j]
-        )
-    state.newton[r] = 0
+    for j in range(nodes.shape[0]):
+        polynomial(points, 0, ends, barycentric, offset + ends[j + 1] * ratio, nodes[j])
+    whole[NEWTON] = 0
 
 
-@kernel
+@inner
+def keep_polynomial(u, nodes, points):
+    """points from the start of the step and the nodes."""
+    for c in range(u.shape[0]):
+        points[0, c] = u[c]
+        for j in range(nodes.shape[0]):
+            points[j + 1, c] = nodes[j, c]
+
+
+@inner
 def keep_mass(values, mass, n):
     """Bring the sum of each x in values[s, N] to `mass`: it differs by rounding, which extrapolation magnifies."""
     for j in range(values.shape[0]):
@@ -106,229 +114,288 @@ def keep_mass(values, mass, n):
             values[j, c] -= off
 
 
-@kernel
-def retry(state, r, n, tableau, factor_, keep, most):
+@inner
+def retry(real, whole, u, nodes, points, ends, barycentric, factor_, keep, most):
     """Repeat the step with a smaller h: predicted from the refused attempt if `keep`, else from the start value.
 
     After `most` refusals in a row the trajectory ends, or when the step falls below rounding.
     """
-    state.counts[r, 1] += 1
-    state.failures[r] += 1
-    state.step[r] *= factor_
-    if state.failures[r] > most or state.step[r] <= 1e-15 * state.time[r] or state.step[r] < 1e-290:
-        state.code[r] = NOT_FINITE if state.undefined[r] else STEP_TOO_SMALL
+    whole[REFUSED] += 1
+    whole[FAILURES] += 1
+    real[STEP] *= factor_
+    if whole[FAILURES] > most or real[STEP] <= 1e-15 * real[TIME] or real[STEP] < 1e-290:
+        whole[CODE] = NOT_FINITE if whole[UNDEFINED] else STEP_TOO_SMALL
     if keep:
-        state.points[r, 0] = state.u[r]
-        state.points[r, 1:] = state.nodes[r]
-        predict(state, r, tableau, 0.0, factor_)
-    else:
-        for j in range(state.nodes.shape[1]):
-            state.nodes[r, j] = state.u[r]
-        state.newton[r] = 0
+        keep_polynomial(u, nodes, points)
+        predict(whole, nodes, points, ends, barycentric, 0.0, factor_)
+        return
+    for j in range(nodes.shape[0]):
+        for c in range(u.shape[0]):
+            nodes[j, c] = u[c]
+    whole[NEWTON] = 0
 
 
-@kernel
-def write_output(state, r, tableau, control, n):
-    """Fill the output times of the accepted step; returns the part of it before y leaves the box, `NEVER` if it does
-    not, and -1 if y was beyond the box all along."""
-    s = tableau.nodes.shape[0]
-    h, start = state.step[r], state.time[r]
-    ends = np.zeros(s + 1)
-    ends[1:] = tableau.nodes
-    slow = state.points[r, :, n:]
-    part, seen = leaving(slow, ends, tableau.barycentric, control.low, control.high, control.rtol, control.atol)
+@inner
+def write_output(real, whole, points, output, t, ends, barycentric, part, seen):
+    """Fill the output times of the accepted step, of which y is in the box up to `part` (as `departure` has it)."""
+    h, start = real[STEP], real[TIME]
     reach = start + h
     if part != NEVER:
-        reach = start + part * h if part >= 0.0 else state.inside[r]
+        reach = start + part * h if part >= 0.0 else real[INSIDE]
     if seen >= 0.0:
-        state.inside[r] = start + seen * h
-    k = state.written[r]
-    while k < control.t.shape[0] and control.t[k] <= reach * (1 + 4e-16):
-        interpolate(state.points[r], tableau.nodes, tableau.barycentric, (control.t[k] - start) / h, state.output[r, k])
+        real[INSIDE] = start + seen * h
+    k = whole[WRITTEN]
+    while k < t.shape[0] and t[k] <= reach * (1 + 4e-16):
+        polynomial(points, 0, ends, barycentric, (t[k] - start) / h, output[k])
         k += 1
     if part != NEVER:
-        while k > 1 and control.t[k - 1] > reach * (1 + 4e-16):
+        while k > 1 and t[k - 1] > reach * (1 + 4e-16):
             k -= 1
-            state.output[r, k] = np.nan
-        state.inside[r] = reach
-    state.written[r] = k
-    return part
+            for c in range(output.shape[1]):
+                output[k, c] = np.nan
+        real[INSIDE] = reach
+    whole[WRITTEN] = k
 
 
-@kernel
-def accept(state, r, A, tableau, control, error, tolerance_x):
-    """Move trajectory r to the end of its step and predict the next one."""
+@inner
+def sound(u, nodes, A, low, high, rtol, atol, w):
+    """Whether A is a generator at the nodes, up to where y leaves the box; u is the node where it is not. w[2, N] is
+    room."""
     n = A.shape[1]
-    s = tableau.nodes.shape[0]
-    h = state.step[r]
-    total, size = np.empty(n), np.empty(n)
-    for j in range(s):
-        if place(state.nodes[r, j, n:], control.low, control.high, control.rtol, control.atol) == 2:
-            break  # the trajectory ends before this node
-        if generator_defect(A[j], total, size):
-            state.code[r] = NO_GENERATOR
-            state.u[r] = state.nodes[r, j]
-            return
-    state.points[r, 0] = state.u[r]
-    state.points[r, 1:] = state.nodes[r]
-    part = write_output(state, r, tableau, control, n)
+    for j in range(A.shape[0]):
+        if place(nodes[j, n:], low, high, rtol, atol) == 2:
+            return True  # the trajectory ends before this node
+        if generator_defect(A[j], w[0], w[1]):
+            for c in range(u.shape[0]):
+                u[c] = nodes[j, c]
+            return False
+    return True
+
+
+@inner
+def arrive(u, slope, nodes, a_inverse, h, n):
+    """Move u and the slope to the end of the step; returns the mass there and the lowest x on the way."""
+    s = nodes.shape[0]
     mass = 0.0
     lowest = 0.0
     for c in range(n):
-        mass += state.nodes[r, s - 1, c]
+        mass += nodes[s - 1, c]
     for j in range(s):
         for c in range(n):
-            lowest = min(lowest, state.nodes[r, j, c])
-    for c in range(state.u.shape[1]):
+            lowest = min(lowest, nodes[j, c])
+    for c in range(u.shape[0]):
         acc = 0.0
         for k in range(s):
-            acc += tableau.a_inverse[s - 1, k] * (state.nodes[r, k, c] - state.u[r, c])
-        state.slope[r, c] = acc / h
-    state.u[r] = state.nodes[r, s - 1]
-    state.time[r] += h
-    state.counts[r, 0] += 1
-    state.undefined[r] = False
-    end = control.t[-1]
-    left = end - state.time[r]
+            acc += a_inverse[s - 1, k] * (nodes[k, c] - u[c])
+        slope[c] = acc / h
+    for c in range(u.shape[0]):
+        u[c] = nodes[s - 1, c]
+    return mass, lowest
+
+
+@inner
+def ending(real, whole, part, drifted, control):
+    """How the trajectory stands after an accepted step."""
     if part != NEVER:
-        state.code[r] = LEFT_DOMAIN
-        state.time[r] = state.inside[r]
-    elif abs(mass - 1.0) > 1e-9 or lowest < -10.0 * tolerance_x:
-        state.code[r] = MASS_DRIFT
-    elif state.written[r] >= control.t.shape[0] or left <= 0.0:
-        state.code[r] = FINISHED
-    elif state.counts[r, 0] >= control.max_steps:
-        state.code[r] = MAX_STEPS
-    if state.code[r] != RUNNING:
-        return
+        real[TIME] = real[INSIDE]
+        return LEFT_DOMAIN
+    if drifted:
+        return MASS_DRIFT
+    if whole[WRITTEN] >= control.t.shape[0] or control.t[-1] <= real[TIME]:
+        return FINISHED
+    return MAX_STEPS if whole[ACCEPTED] >= control.max_steps else RUNNING
+
+
+@inner
+def longer(real, whole, s, error, control):
+    """The next step over the last one, by the error of that; none is left over that is shorter than half of it."""
+    h, left = real[STEP], control.t[-1] - real[TIME]
     growth = min(control.growth, 0.9 * max(error, 1e-30) ** (-1.0 / (s + 1)))
-    if state.failures[r] > 0 or state.newton[r] > 4:
+    if whole[FAILURES] > 0 or whole[NEWTON] > 4:
         growth = min(growth, 1.0)
-    state.failures[r] = 0
+    whole[FAILURES] = 0
     new = min(h * growth, control.max_step)
     if new >= left:
         new = left
     elif 2.0 * new > left:
         new = 0.5 * left
-    state.step[r] = new
-    predict(state, r, tableau, 1.0, new / h)
+    real[STEP] = new
+    return new / h
+
+
+@inner
+def judge(u, slope, nodes, LU, error_weights, inv_h, scale, estimate):
+    """The error of the step in parts of the tolerance, as the estimate has it."""
+    N = u.shape[0]
+    for c in range(N):
+        estimate[c] = slope[c]
+    for k in range(nodes.shape[0]):
+        weight = error_weights[k] * inv_h
+        for c in range(N):
+            estimate[c] += weight * (nodes[k, c] - u[c])
+    solve_real(LU, estimate)
+    error = 0.0
+    for c in range(N):
+        error = max(error, abs(estimate[c]) * scale[c])
+    return error
+
+
+@inner
+def coupling(dA, nodes, inv_eps, Bx):
+    """Bx[s, m, n] = ∂_y(A x)/ε at the nodes."""
+    m, n = dA.shape[0], dA.shape[1]
+    for j in range(nodes.shape[0]):
+        for k in range(m):
+            for i in range(n):
+                acc = 0.0
+                for c in range(n):
+                    acc += dA[k, i, c] * nodes[j, c]
+                Bx[j, k, i] = acc * inv_eps
+
+
+@inner
+def correct(u, nodes, A, dg, LU, LZ, inv_eps, inv_h, tableau, newton_tol, most, room):
+    """One Newton step on the nodes, from the residual in room.R0; returns its scaled size."""
+    s, N = nodes.shape
+    for j in range(s):
+        for c in range(N):
+            room.D[j, c] = 0.0
+            room.R[j, c] = room.R0[j, c]
+    previous = np.inf
+    size = 0.0
+    for again in range(most):
+        if again > 0:
+            linear_part(A, room.Bx, dg, room.R0, room.D, inv_eps, inv_h, tableau.a_inverse, room.R)
+        added, size = add_correction(LU, LZ, room.R, tableau, room.scale, room.D, room.inc, room.w)
+        if added <= max(0.3 * newton_tol, 0.01 * size) or added > 2.0 * previous:
+            break
+        previous = added
+    mass = 0.0
+    n = A.shape[1]
+    for c in range(n):
+        mass += u[c]
+    for j in range(s):
+        for c in range(N):
+            nodes[j, c] += room.D[j, c]
+    keep_mass(nodes, mass, n)
+    return size
+
+
+@inner
+def contraction(real, whole, n, size, D, scale):
+    """By how much the sizes of Newton steps shrink, as far as it is known after this one, of increments D[s, N]."""
+    whole[NEWTON] += 1
+    if whole[NEWTON] > 1:
+        rate = size / real[SIZE]
+    else:
+        moved = 0.0
+        for j in range(D.shape[0]):
+            for c in range(n, D.shape[1]):
+                moved = max(moved, abs(D[j, c]) * scale[c])
+        # a first step may be the last one when y has hardly moved: then only the memory of the rate is at stake
+        rate = min(10.0 * real[RATE] * real[STEP], 0.9) if moved <= 1.0 else np.inf
+    if whole[NEWTON] == 2:
+        real[RATE] = rate / real[STEP]
+    real[SIZE] = size
+    whole[STALE] = whole[NEWTON] >= 3
+    return rate
+
+
+@inner
+def set_scale(u, n, rtol, atol, scale):
+    """scale[N]: one over atol + rtol times the largest of x, and of y."""
+    for first, last in ((0, n), (n, u.shape[0])):
+        largest = 0.0
+        for c in range(first, last):
+            largest = max(largest, abs(u[c]))
+        for c in range(first, last):
+            scale[c] = 1.0 / (atol + rtol * largest)
 
 
 @kernel
-def advance(rows, A, g, state, tableau, control):
-    """One Newton step for each trajectory in rows[R], with A[R, s, n, n] and g[R, s, m] at its nodes."""
-    s, N = state.nodes.shape[1], state.nodes.shape[2]
-    n = A.shape[-1]
-    m = N - n
-    R0, R, D, inc = np.empty((s, N)), np.empty((s, N)), np.empty((s, N)), np.empty((s, N))
-    Bx = np.empty((s, m, n))
-    wr, wi, scale = np.empty(N), np.empty(N), np.empty(N)
-    a_inverse = tableau.a_inverse
-    to_real, from_real = tableau.to_real, tableau.from_real
-    to_complex, from_complex = tableau.to_complex, tableau.from_complex
+def advance(rows, A, g, state, tableau, control, room, addresses, where, box, every, budget):
+    """One Newton step for each trajectory in rows[R], with A[R, s, n, n] and g[R, s, m] at its nodes.
+
+    With the addresses of a captured system's A, g, dA, dg (else zeros) each trajectory goes on to its end instead,
+    A[1, …] and g[1, …] being room, and its derivatives are taken anew after `every` Newton steps. At most `budget`
+    Newton steps in all. where: the addresses of room.U, A, g, state.dA, state.dg; box: low, high, base, period.
+    """
+    s, n, m = A.shape[1], A.shape[2], g.shape[2]
+    N = n + m
+    rtol, atol, low, high = control.rtol, control.atol, control.low, control.high
+    ends, barycentric = tableau.ends, tableau.barycentric
+    scale, w = room.scale, room.w
+    alone = addresses[0] != 0
     for q in range(rows.shape[0]):
         r = rows[q]
-        u, U = state.u[r], state.nodes[r]
-        inv_eps, inv_h = 1.0 / state.eps[r], 1.0 / state.step[r]
-        state.counts[r, 2] += s
-        for first, last in ((0, n), (n, N)):
-            largest = 0.0
-            for c in range(first, last):
-                largest = max(largest, abs(u[c]))
-            for c in range(first, last):
-                scale[c] = 1.0 / (control.atol + control.rtol * largest)
-        if not residual(A[q], g[q], U, u, inv_eps, inv_h, a_inverse, R0):
-            state.undefined[r] = True
-            retry(state, r, n, tableau, 0.1, False, 12)
-            continue
-        for j in range(s):
-            for k in range(m):
-                for i in range(n):
-                    acc = 0.0
-                    for c in range(n):
-                        acc += state.dA[r, k, i, c] * U[j, c]
-                    Bx[j, k, i] = acc * inv_eps
-        LU, LR, LI = state.LU[r], state.LR[r], state.LI[r]
-        if state.newton[r] == 0:
-            factor(
-                A[q, s // 2],
-                Bx[s // 2],
-                state.gx[r],
-                state.gy[r],
-                inv_eps,
-                inv_h,
-                tableau.real_eigenvalue,
-                tableau.eigenvalues,
-                LU,
-                LR,
-                LI,
-            )
-        D[:] = 0.0
-        R[:] = R0
-        previous = np.inf
-        size = 0.0
-        for inner in range(control.inner):
-            added, size = add_correction(
-                LU, LR, LI, R, to_real, from_real, to_complex, from_complex, scale, D, inc, wr, wi
-            )
-            if added <= max(0.3 * control.newton_tol, 0.01 * size) or added > 2.0 * previous:
-                break
-            previous = added
-            if inner < control.inner - 1:
-                linear_part(A[q], Bx, state.gx[r], state.gy[r], R0, D, inv_eps, inv_h, a_inverse, R)
-        mass = 0.0
-        for c in range(n):
-            mass += u[c]
-        for j in range(s):
-            for c in range(N):
-                U[j, c] += D[j, c]
-        keep_mass(U, mass, n)
-        if state.newton[r] > 0:
-            rate = size / state.size[r]
-        else:
-            moved = 0.0
-            for j in range(s):
-                for c in range(n, N):
-                    moved = max(moved, abs(D[j, c]) * scale[c])
-            # a first step may be the last one when y has hardly moved: then only the memory of the rate is at stake
-            rate = min(10.0 * state.rate[r] * state.step[r], 0.9) if moved <= 1.0 else np.inf
-        state.newton[r] += 1
-        if state.newton[r] == 2:
-            state.rate[r] = rate * inv_h
-        state.size[r] = size
-        state.stale[r] = state.newton[r] >= 3
-        if size <= control.newton_tol or (rate < 1.0 and size * rate <= control.newton_tol * (1.0 - rate)):
-            wr[:] = state.slope[r]
-            for k in range(s):
-                weight = tableau.error_weights[k] * inv_h
-                for c in range(N):
-                    wr[c] += weight * (U[k, c] - u[c])
-            solve_real(LU, wr)
-            error = 0.0
-            for c in range(N):
-                error = max(error, abs(wr[c]) * scale[c])
-            error *= control.error_factor
-            if error <= 1.0:
-                accept(state, r, A[q], tableau, control, error, 1.0 / scale[0])
+        real, whole, u, slope = state.real[r], state.whole[r], state.u[r], state.slope[r]
+        nodes, points, dA, dg, LU, LZ = (
+            state.nodes[r],
+            state.points[r],
+            state.dA[r],
+            state.dg[r],
+            state.LU[r],
+            state.LZ[r],
+        )
+        row = 0 if alone else q
+        rates, drift = A[row], g[row]
+        calls = 0
+        accepted = whole[ACCEPTED]
+        while whole[CODE] == RUNNING and budget > 0:
+            budget -= 1
+            if alone:
+                for j in range(s):
+                    for c in range(N):
+                        room.U[j, c] = nodes[j, c]
+                    hold(room.U[j, n:], box.low, box.high, box.base, box.period)
+                call(addresses[0], where[0], where[1], s)
+                call(addresses[1], where[0], where[2], s)
+            whole[EVALUATED] += s
+            inv_eps, inv_h = 1.0 / real[EPS], 1.0 / real[STEP]
+            set_scale(u, n, rtol, atol, scale)
+            shrink, keep, most = 0.0, False, NO_LIMIT
+            if not residual(rates, drift, nodes, u, inv_eps, inv_h, tableau.a_inverse, room.R0):
+                whole[UNDEFINED] = 1
+                shrink, most = 0.1, 12
             else:
-                smaller = max(0.1, 0.9 * error ** (-1.0 / (s + 1)))
-                retry(state, r, n, tableau, smaller, True, NO_LIMIT)
-        elif (
-            not np.isfinite(size)
-            or state.newton[r] >= 8
-            or (state.newton[r] > 2 and rate > 0.8)
-            or (state.newton[r] > 1 and rate > 3.0)
-        ):
-            retry(state, r, n, tableau, 0.3, False, NO_LIMIT)
-
-
-@kernel
-def gather(rows, nodes, X, Y):
-    """Copy the nodes of `rows` into X[R, s, n] and Y[R, s, m]."""
-    n = X.shape[2]
-    for q in range(rows.shape[0]):
-        for j in range(nodes.shape[1]):
-            for c in range(n):
-                X[q, j, c] = nodes[rows[q], j, c]
-            for c in range(Y.shape[2]):
-                Y[q, j, c] = nodes[rows[q], j, n + c]
+                coupling(dA, nodes, inv_eps, room.Bx)
+                if whole[NEWTON] == 0:
+                    mu, pairs = tableau.real_eigenvalue, tableau.eigenvalues
+                    factor(rates[s // 2], room.Bx[s // 2], dg, inv_eps, inv_h, mu, pairs, LU, LZ)
+                tol = control.newton_tol
+                size = correct(u, nodes, rates, dg, LU, LZ, inv_eps, inv_h, tableau, tol, control.inner, room)
+                rate = contraction(real, whole, n, size, room.D, scale)
+                newton = whole[NEWTON]
+                if size <= tol or (rate < 1.0 and size * rate <= tol * (1.0 - rate)):
+                    error = judge(u, slope, nodes, LU, tableau.error_weights, inv_h, scale, w[0]) * control.error_factor
+                    if not error <= 1.0:
+                        shrink, keep = max(0.1, 0.9 * error ** (-1.0 / (s + 1))), True
+                    elif not sound(u, nodes, rates, low, high, rtol, atol, w):
+                        whole[CODE] = NO_GENERATOR
+                    else:
+                        keep_polynomial(u, nodes, points)
+                        part, seen = departure(points, n, ends, barycentric, low, high, rtol, atol, room.faces)
+                        write_output(real, whole, points, state.output[r], control.t, ends, barycentric, part, seen)
+                        mass, lowest = arrive(u, slope, nodes, tableau.a_inverse, real[STEP], n)
+                        drifted = abs(mass - 1.0) > 1e-9 or lowest < -10.0 / scale[0]
+                        real[TIME] += real[STEP]
+                        whole[ACCEPTED] += 1
+                        whole[UNDEFINED] = 0
+                        whole[CODE] = ending(real, whole, part, drifted, control)
+                        if whole[CODE] == RUNNING:
+                            ratio = longer(real, whole, s, error, control)
+                            predict(whole, nodes, points, ends, barycentric, 1.0, ratio)
+                elif not np.isfinite(size) or newton >= 8 or (newton > 2 and rate > 0.8) or (newton > 1 and rate > 3.0):
+                    shrink = 0.3
+            if shrink > 0.0:
+                retry(real, whole, u, nodes, points, ends, barycentric, shrink, keep, most)
+            if not alone or (control.pause and whole[ACCEPTED] > accepted):
+                break
+            calls += 1
+            if calls >= every and whole[STALE]:
+                calls = 0
+                for c in range(N):
+                    room.U[0, c] = u[c]
+                hold(room.U[0, n:], box.low, box.high, box.base, box.period)
+                call(addresses[2], where[0], where[3] + 8 * r * m * n * n, 1)
+                call(addresses[3], where[0], where[4] + 8 * r * m * N, 1)

@@ -7,10 +7,10 @@ Loan, *Matrix Computations*, 4th ed., thm 3.4.3); the last rows are the m slow v
 
 from __future__ import annotations
 
-from theory.compiled import kernel
+from theory.compiled import inner
 
 
-@kernel
+@inner
 def factor_real(M):
     """Overwrite M[N, N] by its factors, the reciprocals of the pivots on the diagonal."""
     N = M.shape[0]
@@ -27,7 +27,7 @@ def factor_real(M):
                 M[j, i] -= M[k, i] * top
 
 
-@kernel
+@inner
 def solve_real(M, b):
     """Overwrite b[N] by the solution, M from `factor_real`."""
     N = M.shape[0]
@@ -42,7 +42,7 @@ def solve_real(M, b):
             b[i] -= M[k, i] * top
 
 
-@kernel
+@inner
 def factor_complex(re, im):
     """As `factor_real` for re + i im, real and imaginary parts apart so that the loops vectorise."""
     N = re.shape[0]
@@ -66,7 +66,7 @@ def factor_complex(re, im):
                 im[j, i] -= re[k, i] * ti + im[k, i] * tr
 
 
-@kernel
+@inner
 def solve_complex(re, im, b, c):
     """Overwrite b + ic by the solution, re + i im from `factor_complex`."""
     N = re.shape[0]

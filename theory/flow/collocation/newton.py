@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from theory.compiled import kernel
+from theory.compiled import inner
 from theory.flow.collocation.lu import factor_complex, factor_real, solve_complex, solve_real
 
 
-@kernel
+@inner
 def generator_defect(A, total, size):
     """Whether A[n, n] has a negative rate or a column that does not sum to zero within 8 n η Σ|A|."""
     n = A.shape[0]
-    total[:n] = 0.0
-    size[:n] = 0.0
+    for c in range(n):
+        total[c] = size[c] = 0.0
     lowest = 0.0
     for i in range(n):
         for c in range(n):
@@ -37,9 +37,9 @@ def generator_defect(A, total, size):
     return worst > 0.0 or lowest < 0.0
 
 
-@kernel
-def factor(A, Bx, gx, gy, inv_eps, inv_h, real_eigenvalue, eigenvalues, LU, LR, LI):
-    """Factors of μ/h − J for every eigenvalue, J = [[A/ε, Bx], [gx, gy]] with Bx[m, n] = ∂_y(A x)/ε by rows."""
+@inner
+def factor(A, Bx, dg, inv_eps, inv_h, real_eigenvalue, eigenvalues, LU, LZ):
+    """Factors of μ/h − J for every eigenvalue, J = [[A/ε, Bx], dg] with Bx[m, n] = ∂_y(A x)/ε by rows."""
     n = A.shape[0]
     m = Bx.shape[0]
     for i in range(n):
@@ -48,22 +48,22 @@ def factor(A, Bx, gx, gy, inv_eps, inv_h, real_eigenvalue, eigenvalues, LU, LR, 
     for k in range(m):
         for i in range(n):
             LU[n + k, i] = -Bx[k, i]
-            LU[i, n + k] = -gx[k, i]
-        for i in range(m):
-            LU[n + i, n + k] = -gy[k, i]
-    for pair in range(LR.shape[0]):
-        LR[pair] = LU
-        LI[pair] = 0.0
+        for i in range(n + m):
+            LU[i, n + k] = -dg[k, i]
+    for pair in range(LZ.shape[0]):
         for c in range(n + m):
-            LR[pair, c, c] += eigenvalues[pair, 0] * inv_h
-            LI[pair, c, c] = eigenvalues[pair, 1] * inv_h
-        factor_complex(LR[pair], LI[pair])
+            for i in range(n + m):
+                LZ[pair, 0, c, i] = LU[c, i]
+                LZ[pair, 1, c, i] = 0.0
+            LZ[pair, 0, c, c] += eigenvalues[pair, 0] * inv_h
+            LZ[pair, 1, c, c] = eigenvalues[pair, 1] * inv_h
+        factor_complex(LZ[pair, 0], LZ[pair, 1])
     for c in range(n + m):
         LU[c, c] += real_eigenvalue * inv_h
     factor_real(LU)
 
 
-@kernel
+@inner
 def residual(A, g, U, u, inv_eps, inv_h, a_inverse, R):
     """R[s, N] = F(U_j) − Σ_k (a⁻¹)_jk (U_k − u)/h; returns whether all of it is finite."""
     s, N = U.shape
@@ -92,8 +92,8 @@ def residual(A, g, U, u, inv_eps, inv_h, a_inverse, R):
     return finite
 
 
-@kernel
-def linear_part(A, Bx, gx, gy, R0, D, inv_eps, inv_h, a_inverse, R):
+@inner
+def linear_part(A, Bx, dg, R0, D, inv_eps, inv_h, a_inverse, R):
     """R = R0 + (J − a⁻¹/h) D, the residual that the linearised equations leave at the increment D[s, N]."""
     s, N = D.shape
     n = A.shape[1]
@@ -114,10 +114,8 @@ def linear_part(A, Bx, gx, gy, R0, D, inv_eps, inv_h, a_inverse, R):
             R[j, i] = R0[j, i] + acc
         for i in range(m):
             acc = R0[j, n + i]
-            for c in range(n):
-                acc += gx[i, c] * D[j, c]
-            for k in range(m):
-                acc += gy[i, k] * D[j, n + k]
+            for c in range(N):
+                acc += dg[i, c] * D[j, c]
             R[j, n + i] = acc
         for k in range(s):
             weight = a_inverse[j, k] * inv_h
@@ -125,26 +123,28 @@ def linear_part(A, Bx, gx, gy, R0, D, inv_eps, inv_h, a_inverse, R):
                 R[j, c] -= weight * D[k, c]
 
 
-@kernel
-def add_correction(LU, LR, LI, R, to_real, from_real, to_complex, from_complex, scale, D, inc, wr, wi):
+@inner
+def add_correction(LU, LZ, R, tableau, scale, D, inc, w):
     """Add T (Λ/h − J)⁻¹ T⁻¹ R to D; returns the scaled sizes of what was added and of D."""
     s, N = R.shape
-    wr[:] = 0.0
-    for j in range(s):
-        for c in range(N):
+    wr, wi = w[0], w[1]
+    to_real, from_real = tableau.to_real, tableau.from_real
+    to_complex, from_complex = tableau.to_complex, tableau.from_complex
+    for c in range(N):
+        wr[c] = 0.0
+        for j in range(s):
             wr[c] += to_real[j] * R[j, c]
     solve_real(LU, wr)
     for j in range(s):
         for c in range(N):
             inc[j, c] = from_real[j] * wr[c]
-    for pair in range(LR.shape[0]):
-        wr[:] = 0.0
-        wi[:] = 0.0
-        for j in range(s):
-            for c in range(N):
+    for pair in range(LZ.shape[0]):
+        for c in range(N):
+            wr[c] = wi[c] = 0.0
+            for j in range(s):
                 wr[c] += to_complex[0, pair, j] * R[j, c]
                 wi[c] += to_complex[1, pair, j] * R[j, c]
-        solve_complex(LR[pair], LI[pair], wr, wi)
+        solve_complex(LZ[pair, 0], LZ[pair, 1], wr, wi)
         for j in range(s):
             for c in range(N):
                 inc[j, c] += from_complex[0, pair, j] * wr[c] - from_complex[1, pair, j] * wi[c]

@@ -33,7 +33,8 @@ class Tableau(NamedTuple):
     to_complex: Array  # rows of T⁻¹, [2, r, s]
     from_complex: Array  # columns of T times 2, [2, r, s]
     error_weights: Array  # e[s]: the estimate is (μ₀/h − J)⁻¹ (F(u₀) + e·Z/h)
-    barycentric: Array  # weights of the interpolation through 0, c_1 … c_s, [s + 1]
+    ends: Array  # 0, c_1 … c_s, [s + 1]
+    barycentric: Array  # weights of the interpolation through them, [s + 1]
 
 
 @cache
@@ -78,5 +79,6 @@ def tableau(s: int) -> Tableau:
         to_complex=np.asarray(np.stack([T_inverse[pairs].real, T_inverse[pairs].imag]), np.float64),
         from_complex=2.0 * np.stack([T.T[pairs].real, T.T[pairs].imag]),
         error_weights=error_weights,
+        ends=points,
         barycentric=barycentric,
     )

@@ -21,6 +21,7 @@ import torch
 from theory.errors import NumericalError, Status
 from theory.flow.collocation.radau import tableau
 from theory.flow.derivatives import derivatives
+from theory.flow.events import Watch
 from theory.flow.problem import Problem, Solution
 
 WHERE = "cpu"
@@ -47,8 +48,9 @@ def integrate(problem: Problem) -> Solution:
     (b, n), m = problem.x0.shape, problem.y0.shape[1]
     radau = tableau(5 if problem.rtol >= 1e-6 else 7)
     s = len(radau.nodes)
-    code = problem.captured
+    machine = problem.captured
     state = _initial_state(kernel, problem, radau)
+    code, time_reached = state.whole[:, kernel.CODE], state.real[:, kernel.TIME]
     control = kernel.Control(
         rtol=problem.rtol,
         atol=problem.atol,
@@ -58,23 +60,35 @@ def integrate(problem: Problem) -> Solution:
         inner=_INNER_ITERATIONS,
         max_steps=problem.max_steps,
         max_step=problem.max_step,
+        pause=problem.event is not None,
         t=t - t[0],
         low=problem.box.low,
         high=problem.box.high,
     )
+    watch = None if problem.event is None else Watch(system, problem.event, state.u)
+
+    def still(rows: np.ndarray) -> np.ndarray:
+        """Those of `rows` that go on, once the event has been looked for."""
+        if watch is not None:
+            watch.look(state, kernel, radau)
+            rows = rows[~watch.found[rows]]
+        return rows[code[rows] == kernel.RUNNING]
+
     rows = np.arange(b)
     share = max(1, _MOST_NUMBERS // (s * n * n))
     calls = 0
     timed_out = False
-    if code is not None:
-        from theory.flow.collocation.captured import run
-
-        order = ("A", "g", "dA", "dg")
-        addresses = np.array([code.address[name] for name in order], np.int64)
+    room = kernel.room(s, n, m)
+    addresses, where = np.zeros(4, np.int64), np.zeros(5, np.int64)
+    if machine is not None:
+        addresses[:] = [machine.address[name] for name in ("A", "g", "dA", "dg")]
+        A, g = np.empty((1, s, n, n)), np.empty((1, s, m))
+        where[:] = [one.ctypes.data for one in (room.U, A, g, state.dA, state.dg)]
         budget = _BUDGET if problem.time_limit == math.inf else 1
         while len(rows) and not timed_out:
-            run(rows, state, radau, control, addresses, problem.box, _CALLS_BETWEEN_DERIVATIVES, budget)
-            rows = rows[state.code[rows] == kernel.RUNNING]
+            more = (room, addresses, where, problem.box, _CALLS_BETWEEN_DERIVATIVES, budget)
+            kernel.advance(rows, A, g, state, radau, control, *more)
+            rows = still(rows)
             budget = min(2 * budget, _BUDGET)
             timed_out = time.perf_counter() - clock > problem.time_limit
         rows = rows[:0]
@@ -82,17 +96,18 @@ def integrate(problem: Problem) -> Solution:
         while len(rows):
             for first in range(0, len(rows), share):
                 some = rows[first : first + share]
-                X, Y = np.empty((len(some), s, n)), np.empty((len(some), s, m))
-                kernel.gather(some, state.nodes, X, Y)
-                y = system.held(torch.from_numpy(Y))
-                A, g = system.A(y), system.g(torch.from_numpy(X), y)
-                kernel.advance(some, _array(A), _array(g), state, radau, control)
-            rows = rows[state.code[rows] == kernel.RUNNING]
+                u = torch.from_numpy(state.nodes[some])
+                x, y = u[..., :n].contiguous(), system.held(u[..., n:].contiguous())
+                A, g = _array(system.A(y)), _array(system.g(x, y))
+                more = (room, addresses, where, problem.box, _CALLS_BETWEEN_DERIVATIVES, len(some))
+                kernel.advance(some, A, g, state, radau, control, *more)
+            rows = still(rows)
             calls += 1
-            if calls >= _CALLS_BETWEEN_DERIVATIVES and len(rows) and state.stale[rows].any():
+            if calls >= _CALLS_BETWEEN_DERIVATIVES and len(rows) and state.whole[rows, kernel.STALE].any():
                 calls = 0
                 x, y = torch.from_numpy(state.u[rows, :n]), system.held(torch.from_numpy(state.u[rows, n:]))
-                state.dA[rows], state.gx[rows], state.gy[rows] = (d.numpy() for d in derivatives(system, x, y))
+                dA, gx, gy = derivatives(system, x, y)
+                state.dA[rows], state.dg[rows] = dA.numpy(), torch.cat([gx, gy], -1).numpy()
             if time.perf_counter() - clock > problem.time_limit:
                 timed_out = True
                 break
@@ -105,20 +120,30 @@ def integrate(problem: Problem) -> Solution:
         kernel.LEFT_DOMAIN: Status.LEFT_DOMAIN,
         kernel.MASS_DRIFT: Status.MASS_DRIFT,
     }
-    refused = np.flatnonzero(state.code == kernel.NO_GENERATOR)
+    refused = np.flatnonzero(code == kernel.NO_GENERATOR)
     if len(refused):
         y = system.held(torch.from_numpy(state.u[refused[:1], n:]))
         system.check_at(y)
         raise NumericalError(f"A(y) of system {system.name!r} is not a generator near y = {y[0].tolist()}")
-    if not timed_out and (state.code == kernel.RUNNING).any():
+    statuses = [ending[int(one)] for one in code]
+    end = np.where(code == kernel.FINISHED, t[-1], t[0] + time_reached)
+    event = None
+    if watch is not None:
+        event = torch.from_numpy(watch.state)
+        for r in np.flatnonzero(watch.found):
+            statuses[r] = Status.EVENT
+            end[r] = t[0] + watch.time[r]
+            state.output[r, control.t > watch.time[r]] = np.nan
+    if not timed_out and any(one is Status.TIME_LIMIT for one in statuses):
         raise NumericalError("the integration stopped before its trajectories did; please report this system")
     return Solution(
         values=torch.from_numpy(state.output),
-        statuses=[ending[int(code)] for code in state.code],
-        end=torch.from_numpy(np.where(state.code == kernel.FINISHED, t[-1], t[0] + state.time)),
-        evaluations=int(state.counts[:, 2].sum()) + b,
-        steps=int(state.counts[:, 0].sum()),
-        refused=int(state.counts[:, 1].sum()),
+        statuses=statuses,
+        end=torch.from_numpy(end),
+        evaluations=int(state.whole[:, kernel.EVALUATED].sum()) + b,
+        steps=int(state.whole[:, kernel.ACCEPTED].sum()),
+        refused=int(state.whole[:, kernel.REFUSED].sum()),
+        event=event,
     )
 
 
@@ -142,29 +167,19 @@ def _initial_state(kernel, problem: Problem, radau):
     first = np.minimum(span, fraction / np.maximum(rate, fraction / span))
     output = np.full((b, len(problem.t), N), np.nan)
     output[:, 0] = u
+    real, whole = np.zeros((b, 6)), np.zeros((b, 9), np.int64)
+    real[:, kernel.EPS], real[:, kernel.RATE], whole[:, kernel.WRITTEN] = eps.numpy(), np.inf, 1
+    real[:, kernel.STEP] = np.minimum(problem.max_step, problem.first_step if problem.first_step else first)
     return kernel.State(
-        eps=eps.numpy().copy(),
-        time=np.zeros(b),
-        step=np.minimum(problem.max_step, np.full(b, problem.first_step) if problem.first_step else first),
+        real=real,
+        whole=whole,
         u=u,
         slope=slope,
         nodes=np.repeat(u[:, None], s, 1),
         points=np.zeros((b, s + 1, N)),
-        dA=dA,
-        gx=gx,
-        gy=gy,
+        dA=np.ascontiguousarray(dA),
+        dg=np.concatenate([gx, gy], -1),
         LU=np.empty((b, N, N)),
-        LR=np.empty((b, pairs, N, N)),
-        LI=np.empty((b, pairs, N, N)),
-        newton=np.zeros(b, np.int64),
-        size=np.zeros(b),
-        rate=np.full(b, np.inf),
-        failures=np.zeros(b, np.int64),
-        undefined=np.zeros(b, np.bool_),
-        inside=np.zeros(b),
-        code=np.zeros(b, np.int64),
-        stale=np.zeros(b, np.bool_),
-        written=np.ones(b, np.int64),
+        LZ=np.empty((b, pairs, 2, N, N)),
         output=output,
-        counts=np.zeros((b, 3), np.int64),
     )

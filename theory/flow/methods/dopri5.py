@@ -35,7 +35,7 @@ def integrate(problem: Problem) -> Solution:
     t = np.ascontiguousarray((problem.t - problem.t[0]).numpy())
     tableau = rk.tableau("dopri5")
     u = np.ascontiguousarray(torch.cat([problem.x0, problem.y0], -1).cpu().numpy())
-    b, d = u.shape
+    b = len(u)
 
     def field(rows: np.ndarray, at: np.ndarray) -> np.ndarray:
         here = torch.from_numpy(at).to(device)
@@ -45,27 +45,13 @@ def integrate(problem: Problem) -> Solution:
         return torch.where(torch.isfinite(here).all(-1, keepdim=True), slope, torch.nan).cpu().numpy()
 
     everyone = np.arange(b)
-    slopes = np.zeros((b, tableau.a.shape[0], d))
-    output = np.full((b, len(t), d), np.nan)
-    output[:, 0] = u
+    state = rk.blank(u, tableau, len(t))
     with torch.no_grad():
-        slopes[:, 0] = field(everyone, u)
-    size = np.maximum(np.abs(u).max(1), 1e-3) / np.maximum(np.abs(slopes[:, 0]).max(1), 1e-300)
-    step = 0.05 * size * problem.rtol**0.2 if problem.first_step is None else np.full(b, problem.first_step)
-    state = rk.State(
-        time=np.zeros(b),
-        step=np.minimum(step, min(t[-1], problem.max_step)),
-        y=u.copy(),
-        slopes=slopes,
-        end=np.zeros((b, d)),
-        dense=np.zeros((b, 7, d)),
-        failures=np.zeros(b, np.int64),
-        code=np.zeros(b, np.int64),
-        written=np.ones(b, np.int64),
-        inside=np.zeros(b),
-        output=output,
-        counts=np.zeros((b, 3), np.int64),
-    )
+        state.slopes[:, 0] = field(everyone, u)
+    size = np.maximum(np.abs(u).max(1), 1e-3) / np.maximum(np.abs(state.slopes[:, 0]).max(1), 1e-300)
+    step = 0.05 * size * problem.rtol**0.2 if problem.first_step is None else problem.first_step
+    state.real[:, rk.STEP] = np.minimum(step, min(t[-1], problem.max_step))
+    code, now = state.whole[:, rk.CODE], state.real[:, rk.TIME]
     control = rk.Control(
         problem.rtol, problem.atol, problem.max_steps, problem.max_step, t, problem.box.low, problem.box.high
     )
@@ -73,20 +59,18 @@ def integrate(problem: Problem) -> Solution:
     rows, tolerance = everyone, 10 * (problem.atol + problem.rtol)
     with torch.no_grad():
         while len(rows):
-            at = np.empty((len(rows), d))
+            at = state.y[rows]
             for i in range(1, tableau.stages):
-                rk.stage_points(rows, state, i, tableau.a, at)
+                slope = np.einsum("j,rjc->rc", tableau.a[i, :i], state.slopes[rows, :i])
+                at = state.y[rows] + state.real[rows, rk.STEP, None] * slope
                 state.slopes[rows, i] = field(rows, at)
             state.end[rows] = at
-            state.counts[rows, 2] += tableau.stages - 1
-            errors = np.empty(len(rows))
-            rk.judge_all(rows, state, tableau, control, errors)
-            good = errors <= 1.0
-            rk.accept_all(rows[good], state, tableau, control, errors[good], nodes, weights)
+            state.whole[rows, rk.EVALUATED] += tableau.stages - 1
+            rk.finish(rows, state, tableau, control, nodes, weights)
             x = state.y[rows, :n]
-            drifted = (state.code[rows] == rk.RUNNING) & ((np.abs(x.sum(1) - 1) > 1e-9) | (x.min(1) < -tolerance))
-            state.code[rows[drifted]] = rk.MASS_DRIFT
-            rows = rows[state.code[rows] == rk.RUNNING]
+            drifted = (code[rows] == rk.RUNNING) & ((np.abs(x.sum(1) - 1) > 1e-9) | (x.min(1) < -tolerance))
+            code[rows[drifted]] = rk.MASS_DRIFT
+            rows = rows[code[rows] == rk.RUNNING]
             if time.perf_counter() - clock > problem.time_limit:
                 break
     ending = {
@@ -101,14 +85,14 @@ def integrate(problem: Problem) -> Solution:
     values = torch.from_numpy(state.output).to(device)
     reached = torch.isfinite(values).all(-1)
     system.check_at(system.held(values[reached][:, n:]))  # the right-hand side would hide a column sum that is not zero
-    end = np.where(state.code == rk.FINISHED, t[-1], np.where(state.code == rk.LEFT_DOMAIN, state.inside, state.time))
+    end = np.where(code == rk.FINISHED, t[-1], np.where(code == rk.LEFT_DOMAIN, state.real[:, rk.INSIDE], now))
     return Solution(
         values,
-        [ending[int(code)] for code in state.code],
+        [ending[int(one)] for one in code],
         problem.t[0] + torch.from_numpy(end),
-        int(state.counts[:, 2].sum()) + b,
-        int(state.counts[:, 0].sum()),
-        int(state.counts[:, 1].sum()),
+        int(state.whole[:, rk.EVALUATED].sum()) + b,
+        int(state.whole[:, rk.ACCEPTED].sum()),
+        int(state.whole[:, rk.AGAIN].sum()),
     )
 
 

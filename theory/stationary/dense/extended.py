@@ -50,7 +50,7 @@ def solve_extended(A, p, exponent):
     exponent[j] is that of p_j, which may lie below the range of p itself; it is NEVER for a transient state.
     """
     n = A.shape[0]
-    root = root_state(A)
+    root = root_state(A, np.empty((2, n)))
     if root < 0:
         return False
     M, E = np.zeros((n, n)), np.zeros((n, n), np.int64)

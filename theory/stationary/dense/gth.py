@@ -98,8 +98,8 @@ def _solve_part(A: np.ndarray, tolerance: float, p: np.ndarray, status: np.ndarr
 
 def _solve_large(A: np.ndarray, tolerance: float, p: np.ndarray) -> int:
     n = len(A)
-    W, U, S, exit_rate = np.empty((n, n)), np.empty((_BLOCK, n)), np.ones(n), np.empty(n)
-    status, root, watch = prepare(A, tolerance, W, exit_rate)
+    W, U, S, exit_rate, work = np.empty((n, n)), np.empty((_BLOCK, n)), np.ones(n), np.empty(n), np.empty((2, n))
+    status, root, watch = prepare(A, tolerance, W, exit_rate, work)
     if status != SOLVED:
         return status
     rates, columns = torch.from_numpy(W), torch.from_numpy(U)
@@ -109,4 +109,4 @@ def _solve_large(A: np.ndarray, tolerance: float, p: np.ndarray) -> int:
         if not eliminate(W, U, S, begin, end, watch):
             return OUT_OF_RANGE
         rates[:begin, :begin].addmm_(columns[: end - begin, :begin].T, rates[begin:end, :begin])
-    return SOLVED if substitute(W, S, exit_rate, root, p) else OUT_OF_RANGE
+    return SOLVED if substitute(W, S, exit_rate, root, p, work) else OUT_OF_RANGE

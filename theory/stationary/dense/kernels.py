@@ -19,38 +19,45 @@ _STRIP = 8  # states taken out between two updates of what is left
 
 
 @summed
-def root_state(A):
-    """A state that all others reach (then A has one recurrent class), or -1."""
+def root_state(A, work):
+    """A state that all others reach (then A has one recurrent class), or -1. work[2, n] is room."""
     n = A.shape[0]
-    seen = np.zeros(n, np.bool_)
-    stack = np.empty(n, np.int64)
+    seen, stack = work[0], work[1]
     root = 0
     for again in range(2):
-        seen[:] = False
+        for j in range(n):
+            seen[j] = 0.0
         for start in range(n):
-            if seen[start] or (again == 1 and start > 0):
+            if seen[start] > 0.0 or (again == 1 and start > 0):
                 continue
             if again == 0:
                 root = start
             top = 0
             stack[0] = root
-            seen[root] = True
+            seen[root] = 1.0
             while top >= 0:
-                i = stack[top]
+                i = int(stack[top])
                 top -= 1
                 for j in range(n):
-                    if A[i, j] > 0 and not seen[j]:
-                        seen[j] = True
+                    if A[i, j] > 0 and seen[j] == 0.0:
+                        seen[j] = 1.0
                         top += 1
                         stack[top] = j
-    return root if seen.all() else -1
+    for j in range(n):
+        if seen[j] == 0.0:
+            return -1
+    return root
 
 
 @summed
-def prepare(A, tolerance, W, exit_rate):
-    """Check one generator and write its jump chain to W: (how it stands, root, whether underflow must be watched)."""
+def prepare(A, tolerance, W, exit_rate, work):
+    """Check one generator and write its jump chain to W: (how it stands, root, whether underflow must be watched).
+
+    work[2, n] is room.
+    """
     n = A.shape[0]
-    exit_rate[:] = 0.0
+    for j in range(n):
+        exit_rate[j] = 0.0
     for i in range(n):
         rates, row = A[i], W[i]
         for j in range(n):
@@ -59,7 +66,7 @@ def prepare(A, tolerance, W, exit_rate):
         for j in range(n):
             exit_rate[j] += row[j]
     ranged = True
-    inverse = np.empty(n)
+    inverse = work[0]
     for j in range(n):
         s = exit_rate[j]
         if not abs(s + A[j, j]) <= tolerance * (s - A[j, j]) or s - A[j, j] == np.inf:
@@ -81,7 +88,7 @@ def prepare(A, tolerance, W, exit_rate):
                     return REFUSED, 0, True
                 # a rate that is lost, or has lost digits, beside the exit rate of its column
                 ranged &= i == j or A[i, j] == 0 or W[i, j] >= TINY
-        root = root_state(A)
+        root = root_state(A, work)
         if root < 0:
             return NOT_UNIQUE, 0, True
         if root > 0:
@@ -162,10 +169,11 @@ def eliminate(W, U, S, begin, end, watch):
 
 
 @summed
-def substitute(W, S, exit_rate, root, p):
-    """Put the states back; False where an entry left the range in which no term can have been lost."""
+def substitute(W, S, exit_rate, root, p, work):
+    """Put the states back; False where an entry left the range in which no term can have been lost. work[2, n] is
+    room."""
     n = S.shape[0]
-    x = np.empty(n)
+    x = work[0]
     x[0] = 1.0
     for k in range(1, n):
         total = 0.0
@@ -194,12 +202,12 @@ def substitute(W, S, exit_rate, root, p):
 def solve_each(A, tolerance, p, status):
     """One matrix after the other; elements already marked SOLVED are left alone."""
     n = A.shape[-1]
-    W, U, S, exit_rate = np.empty((n, n)), np.empty((n, n)), np.ones(n), np.empty(n)
+    W, U, S, exit_rate, work = np.empty((n, n)), np.empty((n, n)), np.ones(n), np.empty(n), np.empty((2, n))
     for b in range(A.shape[0]):
         if status[b] == SOLVED:
             continue
-        status[b], root, watch = prepare(A[b], tolerance, W, exit_rate)
+        status[b], root, watch = prepare(A[b], tolerance, W, exit_rate, work)
         if status[b] == SOLVED:
             transpose_columns(W, 0, n, U)
-            if not (eliminate(W, U, S, 0, n, watch) and substitute(W, S, exit_rate, root, p[b])):
+            if not (eliminate(W, U, S, 0, n, watch) and substitute(W, S, exit_rate, root, p[b], work)):
                 status[b] = OUT_OF_RANGE

@@ -30,9 +30,11 @@ def solve_together(A, tolerance, p, status, lanes):
             for j in range(n):
                 for lane in range(lanes):
                     W[i, j, lane] = A[first + lane, i, j]
-        low[:] = 1.0
+        for lane in range(lanes):
+            low[lane] = 1.0
         for j in range(n):
-            total[:] = 0.0
+            for lane in range(lanes):
+                total[lane] = 0.0
             for i in range(n):
                 if i != j:
                     for lane in range(lanes):
@@ -49,7 +51,8 @@ def solve_together(A, tolerance, p, status, lanes):
                         W[i, j, lane] = w
                         low[lane] = min(low[lane], w)
         for k in range(n - 1, 0, -1):
-            total[:] = 0.0
+            for lane in range(lanes):
+                total[lane] = 0.0
             for i in range(k):
                 for lane in range(lanes):
                     total[lane] += W[i, k, lane]
@@ -61,10 +64,12 @@ def solve_together(A, tolerance, p, status, lanes):
                 for j in range(k):
                     for lane in range(lanes):
                         W[i, j, lane] += a[lane] * W[k, j, lane]
-        x[0] = 1.0
-        total[:] = inverse[0]
+        for lane in range(lanes):
+            x[0, lane] = 1.0
+            total[lane] = inverse[0, lane]
         for k in range(1, n):
-            a[:] = 0.0
+            for lane in range(lanes):
+                a[lane] = 0.0
             for j in range(k):
                 for lane in range(lanes):
                     a[lane] += W[k, j, lane] * x[j, lane]

@@ -1,0 +1,133 @@
+"""What the errors of one order say: ε* measured and predicted, the slope, whether the leading term decides."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from theory.flow.reduction_errors import VARIABLES
+
+LEAST = 1e-10  # a constant below this is rounding: nothing of that order
+_ASYMPTOTIC = 0.2
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OrderTrust:
+    """One order of the reduced flow; every field holds "x" and "y".
+
+    predicted, eps: ε* by theory and as measured, medians over starts; interval: the least and the largest over starts.
+    slope: of the error in ε, at the smallest ε. next_over_leading: the next order over the leading one at ε*;
+    pre_asymptotic: that it is above 0.2, so that the leading term alone does not decide. None with a `reason`.
+    errors[k]: the largest error over starts at the ε of `Trust.grid`.
+    """
+
+    order: int
+    predicted: dict[str, float | None]
+    eps: dict[str, float | None]
+    interval: dict[str, tuple[float, float] | None]
+    slope: dict[str, float | None]
+    next_over_leading: dict[str, float | None]
+    pre_asymptotic: dict[str, bool | None]
+    errors: dict[str, list[float]]
+    reason: dict[str, str | None]
+    cost: float
+
+
+def judged(
+    order: int,
+    tolerance: float,
+    grid: list[float],
+    errors: dict[str, Tensor],
+    constants: dict[str, Tensor],
+    next_order: dict[str, Tensor] | None,
+    leading: dict[str, Tensor],
+    cost: float,
+) -> OrderTrust:
+    """The errors[ε, start] of one order beside constants[start], the leading ones of theory."""
+    fields: dict[str, dict[str, Any]] = {
+        name: dict.fromkeys(VARIABLES) for name in ("predicted", "eps", "interval", "slope", "next", "pre", "reason")
+    }
+    power = order + 1
+    for v in VARIABLES:
+        e = errors[v]
+        crossings = [_crossing(grid, e[:, i].tolist(), tolerance) for i in range(e.shape[1])]
+        inside = sorted(c for c in crossings if c is not None)
+        if len(inside) * 2 > len(crossings):
+            fields["eps"][v] = _median(inside)
+            fields["interval"][v] = (inside[0], inside[-1])
+        constant = float(constants[v].median())
+        if constant <= LEAST:
+            fields["reason"][v] = (
+                f"the error of order {order} in {v} has no term of order {power} in ε: its constant is {constant:.1g}"
+                + (" (φ₁ = 0)" if v == "x" and order == 0 else "")
+            )
+            continue
+        each = (tolerance / constants[v].clamp_min(LEAST)) ** (1.0 / power)
+        fields["predicted"][v] = float(each.median())
+        fields["slope"][v] = _slope(grid, e)
+        if fields["eps"][v] is None:
+            fields["reason"][v] = f"the error in {v} does not pass the tolerance within the ε that were tried"
+            continue
+        nearest = min(range(len(grid)), key=lambda k: abs(math.log(grid[k] / fields["eps"][v])))
+        if next_order is not None:
+            share = float((next_order[v][nearest] / leading[v][nearest]).nanmedian())
+        else:
+            # the next order grows like ε: half of it is gone at half of ε
+            half = min(range(len(grid)), key=lambda k: abs(math.log(2.0 * grid[k] / grid[nearest])))
+            ratio = grid[nearest] / grid[half]
+            now, then = e[nearest] / grid[nearest] ** power, e[half] / grid[half] ** power
+            share = float(((now - then).abs() / then).nanmedian()) * ratio / max(ratio - 1.0, 1e-9)
+        fields["next"][v] = share
+        fields["pre"][v] = not share < _ASYMPTOTIC
+    return OrderTrust(
+        order=order,
+        predicted=fields["predicted"],
+        eps=fields["eps"],
+        interval=fields["interval"],
+        slope=fields["slope"],
+        next_over_leading=fields["next"],
+        pre_asymptotic=fields["pre"],
+        errors={
+            v: [
+                float(row[torch.isfinite(row)].max()) if bool(torch.isfinite(row).any()) else math.nan
+                for row in errors[v]
+            ]
+            for v in VARIABLES
+        },
+        reason=fields["reason"],
+        cost=cost,
+    )
+
+
+def _crossing(grid: list[float], errors: list[float], tolerance: float) -> float | None:
+    """The ε at which the error first passes the tolerance, between grid points by a power law; None if it does not."""
+    for k, error in enumerate(errors):
+        if error <= tolerance:
+            continue
+        if k == 0 or not math.isfinite(error):
+            return None
+        before = max(errors[k - 1], 1e-300)
+        part = math.log(tolerance / before) / math.log(error / before)
+        return grid[k - 1] * (grid[k] / grid[k - 1]) ** part
+    return None
+
+
+def _slope(grid: list[float], errors: Tensor) -> float | None:
+    """The slope of the error in ε between the first and the third ε, of the median start."""
+    if len(grid) < 3:
+        return None
+    ratio = (errors[2] / errors[0]).log() / math.log(grid[2] / grid[0])
+    ratio = ratio[torch.isfinite(ratio)]
+    return float(ratio.median()) if len(ratio) else None
+
+
+def _median(values: list[float]) -> float:
+    return (
+        values[len(values) // 2]
+        if len(values) % 2
+        else math.sqrt(values[len(values) // 2 - 1] * values[len(values) // 2])
+    )
