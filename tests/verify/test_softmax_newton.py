@@ -9,6 +9,7 @@ from verify.trained.identity.softmax_newton import (
     fit_regression,
     kernel_at,
     log_linear,
+    response,
     whitening,
 )
 
@@ -86,3 +87,42 @@ def test_whitened_features_have_unit_moments():
     Q = psi @ whitening(psi)
     assert Q.shape[1] == 6
     torch.testing.assert_close(Q.T @ Q / 200, torch.eye(6).double(), rtol=0, atol=1e-9)
+
+
+@pytest.mark.numerical
+def test_the_response_is_the_derivative_of_the_fit_in_its_target():
+    psi, theta, rng = problem(80)
+    psi = psi @ whitening(psi)
+    weight = torch.rand(80, generator=rng, dtype=torch.float64)
+    weight = weight / weight.sum()
+    x = 0.5 * (psi @ theta).softmax(-1) + 0.5 * torch.rand(80, 4, generator=rng, dtype=torch.float64).softmax(-1)
+    v = torch.randn(80, 4, generator=rng, dtype=torch.float64)
+    v = 1e-2 * (v - v.mean(-1, keepdim=True))
+
+    def at(step):
+        return (psi @ fit_regression(psi, x + step * v, tolerance=1e-13, weight=weight).unknowns).softmax(-1)
+
+    q = at(0.0)
+    z = psi @ response(psi, fit_regression(psi, x, tolerance=1e-13, weight=weight).unknowns, v, weight)
+    step = 1e-3  # central: error ∝ step², noise 1e-13/step
+    torch.testing.assert_close(
+        q * (z - (q * z).sum(-1, keepdim=True)), (at(step) - at(-step)) / (2 * step), rtol=1e-5, atol=1e-8
+    )
+
+
+@pytest.mark.numerical
+def test_weights_are_repetitions():
+    psi, theta, _ = problem(40)
+    x, psi = (psi @ theta).softmax(-1), psi @ whitening(psi)
+    many = torch.arange(40) % 3 + 1
+    one = fit_regression(psi, x, weight=many / many.sum().double(), tolerance=1e-12)
+    again = fit_regression(psi.repeat_interleave(many, 0), x.repeat_interleave(many, 0), tolerance=1e-12)
+    torch.testing.assert_close((psi @ one.unknowns).softmax(-1), (psi @ again.unknowns).softmax(-1), rtol=0, atol=1e-8)
+
+
+def test_a_fit_that_does_not_reach_its_tolerance_says_so():
+    psi, theta, _ = problem(40)
+    x, psi = (psi @ theta).softmax(-1), psi @ whitening(psi)
+    solved, stopped = fit_regression(psi, x, tolerance=1e-9), fit_regression(psi, x, tolerance=0.0)
+    assert solved.converged and solved.gradient <= 1e-9
+    assert not stopped.converged and stopped.gradient > 0

@@ -54,16 +54,15 @@ def test_the_exact_room_holds_and_its_mutants_do_not(run, states):
 
 
 @pytest.mark.numerical
-def test_the_own_world_obeys_theory_and_a_wrong_theory_is_violated(run, states, monkeypatch):
-    monkeypatch.setattr("verify.trained.identity.room_own_world.TRAINING_PAIRS", 300)
-    monkeypatch.setattr("verify.trained.identity.room_own_world.START_STATES", 2000)
+def test_the_own_world_obeys_theory_and_a_wrong_theory_is_violated(run, states):
     training, held_out = states
     held_out = held_out.sample(30, seed=0)
-    room = own_world_room(run.model, run.training, training, held_out, adamw=False)
+    small = {"adamw": False, "sizes": (300, 2000), "periods": (2, 16, 256)}
+    room = own_world_room(run.model, run.training, training, held_out, **small)
     assert room.facts["certified"] and max(row["pooling_residual"] for row in room.rows) < 1e-6
     assert str(room.verdict) in ("HOLDS", "INCONCLUSIVE")  # a tiny φ_θ need not reach the floor that HOLDS asks for
     other = held_out.take((torch.arange(len(held_out)) + 1) % len(held_out))
-    wrong = own_world_room(run.model, run.training, training, held_out, adamw=False, theory_at=other)
+    wrong = own_world_room(run.model, run.training, training, held_out, **small, theory_at=other)
     assert wrong.verdict is Verdict.VIOLATED and "block means miss" in wrong.reason
 
 
@@ -79,6 +78,8 @@ def test_the_judgement():
     assert judge(unlearned, 1.0, (0.999, 1.001), 1e-6, True, 1e-12)[0] is Verdict.INCONCLUSIVE
     assert judge(rows, 1.0, (1.0, 1.0), 1e-6, True, 1e-3)[0] is Verdict.VIOLATED
     assert judge([], None, None, 1e-6, True, 1e-3)[0] is Verdict.VIOLATED
+    unsolved = judge(rows, 1.0, (0.999, 1.001), 1e-6, True, 1e-12, ["P = 2 (gradient 4e-05)"])
+    assert unsolved[0] is Verdict.INCONCLUSIVE and "NOT SOLVED at P = 2" in unsolved[1]
 
 
 @pytest.fixture(scope="module")
@@ -89,16 +90,29 @@ def text(run, states):
     training, held_out = states
     with pytest.MonkeyPatch.context() as small:
         small.setattr(room_text, "PERIODS", (4, 16, 64))
-        small.setattr(room_text, "BLOCKS", 300)
+        small.setattr(room_text, "CELLS", 60)
         small.setattr(room_text, "FEATURES", 3)
         return room_text.text_room(run.model, run.training, training, held_out)
+
+
+@pytest.mark.numerical
+def test_a_fit_that_is_not_solved_is_said_aloud(run, states, monkeypatch):
+    from verify.trained.identity import room_text
+
+    monkeypatch.setattr(room_text, "PERIODS", (4,))
+    monkeypatch.setattr(room_text, "CELLS", 20)
+    monkeypatch.setattr(room_text, "FEATURES", 1)
+    monkeypatch.setattr(room_text, "TOLERANCE", 0.0)
+    room = room_text.text_room(run.model, run.training, states[0].sample(400, seed=0), states[1])
+    assert "NOT SOLVED at P = 4" in room.reason and not room.facts["converged"] and not room.rows[0]["converged"]
 
 
 @pytest.mark.numerical
 def test_the_text_room_ends_and_accounts_for_its_gap(text):
     assert str(text.verdict) == "MEASURED" and [row["period"] for row in text.rows] == [4, 16, 64]
     for row in text.rows:
-        assert row["calibration_moment"] < 1e-6  # the kernel is solved: the mean of ψ ⊗ δ is zero
+        assert row["converged"] and max(row["kernel_gradient"], row["newton_gradient"]) <= 1e-9
+        assert row["calibration_moment"] < 1e-8  # the kernel is solved: the mean of ψ ⊗ δ is zero
         # φ − p_st is boundary + calibration + rest at every point, so their sizes bound one another.
         parts = row["predicted_tv"] + row["calibration_tv"] + row["residual"]
         assert row["gap_tv"] <= parts * (1 + 1e-12)

@@ -24,6 +24,9 @@ def network_command(network: str, *, out: Path, device: str, seed: int, as_json:
         print("training the default generator network; about two minutes", file=sys.stderr)  # noqa: T201
         folder = train_default(out, seed=seed, device=device, progress=True)
     result = measure_network(open_run(folder, device), progress=True)
+    for room in result.rooms:
+        if any(not row.get("converged", True) for row in room.rows):
+            print(f"warning: room {room.name}: {room.reason}", file=sys.stderr)  # noqa: T201
     write_whole(out / "network_identity.json", result.to_json() + "\n")
     written = save_figure(network_figure(result.as_dict()), out / "network_identity")
     if as_json:

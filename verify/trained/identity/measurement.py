@@ -48,11 +48,17 @@ class NetworkIdentity:
 
 
 def measure_network(
-    run: TrainedRun, *, rooms: Sequence[str] = ROOMS, adamw: bool = True, progress: bool = False
+    run: TrainedRun,
+    *,
+    rooms: Sequence[str] = ROOMS,
+    adamw: bool = True,
+    resolve: bool = True,
+    progress: bool = False,
 ) -> NetworkIdentity:
     """Measure `run` in the rooms asked for; `verify.trained.identity.run.open_run` opens one.
 
-    adamw: also train φ_θ by AdamW in the own world, for its floor. Raises `ValueError` for a text too short.
+    adamw: also train φ_θ by AdamW in the own world, for its floor. resolve: solve kernel and φ for each P on text, or
+    measure the network there as it was trained and no more. Raises `ValueError` for a text too short.
     """
     from tqdm import tqdm
 
@@ -66,7 +72,7 @@ def measure_network(
             run.training, training.take(torch.arange(0, len(training), every)), run.data.tokenizer, n
         ),
         "own_world": lambda: own_world_room(model, run.training, training, held_out, adamw=adamw),
-        "text": lambda: text_room(model, run.training, training, held_out),
+        "text": lambda: text_room(model, run.training, training, held_out, resolve=resolve),
     }
     found = [measured[name]() for name in tqdm(rooms, desc="rooms", disable=not progress, mininterval=0.3)]
     config = model.config

@@ -14,6 +14,7 @@ it stands φ_θ trained by AdamW on the same pairs, with a floor of its own.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ from verify.trained.identity.text_states import TextStates, resampled
 
 TRAINING_PAIRS, START_STATES = 3000, 20_000
 SAMPLED_CUTOFF = 3e-2  # for the law of x_0, which is sampled: finer directions would carry noise
+TOLERANCE = 1e-9  # of the gradients
 CHUNK = 2**22  # entries of the kernels of one chunk of points
 SLOPE_WITHIN, RATIO_WITHIN, FLOOR = 0.01, 0.02, 1e-5
 ABOVE_FLOOR = 10.0
@@ -43,30 +45,33 @@ def own_world_room(
     *,
     adamw: bool = True,
     theory_at: TextStates | None = None,
+    periods: Sequence[int] = (),
+    sizes: tuple[int, int] | None = None,
 ) -> Room:
     """The room for `model` (float64): states of tokens[T] to train on, and held-out ones to test at.
 
     theory_at: the states that p_st and prediction are taken at, if not those held out: a wrong theory against right
-    data.
+    data. periods: powers of two, ascending (default 2 … 1,024; to 256 beyond 64 states). sizes: how many pairs, and
+    how many blocks for the start law.
     """
     n = model.config.vocab_size
-    periods = [2**k for k in range(1, 11 if n <= 64 else 9)]
-    pairs = training.sample(TRAINING_PAIRS if n <= 64 else TRAINING_PAIRS // 5, seed=1)
-    starts = training.sample(START_STATES, seed=2)
+    periods = list(periods) or [2**k for k in range(1, 11 if n <= 64 else 9)]
+    pair_count, start_count = sizes or (TRAINING_PAIRS if n <= 64 else TRAINING_PAIRS // 5, START_STATES)
+    pairs, starts = training.sample(pair_count, seed=1), training.sample(start_count, seed=2)
     psi, psi_start, psi_test = (_features(model, states.y) for states in (pairs, starts, held_out))
     T, T_start = whitening(psi), whitening(psi_start, SAMPLED_CUTOFF)
     seen = F.one_hot(tokens[starts.start], n).double()
     start_law = T_start @ fit_regression(psi_start @ T_start, seen, tolerance=1e-6).unknowns
     s, s_test = ((features @ start_law).softmax(-1) for features in (psi, psi_test))
-    p, means = _world(model, pairs.y, s, periods)
+    p, means = block_means(model, pairs.y, s, periods)
     theory = held_out if theory_at is None else theory_at
     s_theory = (_features(model, theory.y) @ start_law).softmax(-1)
-    p_test, predicted = _prediction(model, theory.y, s_theory, periods)
-    _, data = _world(model, held_out.y, s_test, periods)
-    exact = fit_regression(psi @ T, p, start=log_linear(psi @ T, p), tolerance=2e-9)
+    p_test, predicted = predicted_gaps(model, theory.y, s_theory, periods)
+    _, data = block_means(model, held_out.y, s_test, periods)
+    exact = fit_regression(psi @ T, p, start=log_linear(psi @ T, p), tolerance=TOLERANCE)
     floor = float(tv((psi_test @ T @ exact.unknowns).softmax(-1) - p_test).mean())
     trained = model.phi_theta(held_out.y)
-    bound = _certified(model, theory.y, trained)
+    bound = certified_gaps(model, theory.y, trained)
     facts = {
         "floor_tv": floor,
         "features": psi.shape[1],
@@ -85,12 +90,12 @@ def own_world_room(
             psi @ T,
             means[period],
             start=log_linear(psi @ T, means[period]),
-            tolerance=2e-9,
+            tolerance=TOLERANCE,
             precondition=exact.precondition,
         )
         phi = (psi_test @ T @ found.unknowns).softmax(-1)
         gap, theory_size = tv(phi - p_test), tv(predicted[period])
-        bound = _certified(model, theory.y, phi)
+        bound = certified_gaps(model, theory.y, phi)
         certified = certified and bool((gap <= bound).all())
         gaps.append(gap)
         row: Row = {
@@ -101,6 +106,7 @@ def own_world_room(
             "pooling_residual": float(tv(data[period] - p_test - predicted[period]).mean() / theory_size.mean()),
             "certificate_tv": float(bound.mean()),
             "newton_gradient": found.gradient,
+            "converged": found.converged,
             "floor_limited": float(gap.mean()) < ABOVE_FLOOR * floor,
         }
         if adamw:
@@ -120,7 +126,10 @@ def own_world_room(
     )
     facts["certified"] = certified
     missed = max(row["pooling_residual"] for row in rows)  # φ_θ has no part in it, nor has its floor
-    verdict, reason, ratio = judge([rows[k] for k in usable], slope, interval, floor, certified, missed)
+    unsolved = [f"P = {row['period']} (gradient {row['newton_gradient']:.0e})" for row in rows if not row["converged"]]
+    if not exact.converged:
+        unsolved.insert(0, f"the floor (gradient {exact.gradient:.0e})")
+    verdict, reason, ratio = judge([rows[k] for k in usable], slope, interval, floor, certified, missed, unsolved)
     return Room("own_world", verdict, reason, slope, interval, ratio, rows, facts)
 
 
@@ -131,19 +140,23 @@ def judge(
     floor: float,
     certified: bool,
     missed: float,
+    unsolved: Sequence[str] = (),
 ) -> tuple[Verdict, str, float | None]:
     """(verdict, reason, median of measured over predicted in the finer half) of the rows that are above the floor.
 
-    missed: how far the block means are from the prediction, relative to it, at worst over all rows.
+    missed: how far the block means are from the prediction, relative to it, at worst over all rows. unsolved: the
+    periods whose fit did not end at its optimum.
 
     VIOLATED: a bound below the gap; block means that are not as predicted; or a slope or ratio off where φ_θ does
-    represent them (its residual is within the tolerance of the ratio). INCONCLUSIVE: fewer than two decades of ε, a
-    floor above 1e-5, or a φ_θ that is not near x̄(y).
+    represent them (its residual is within the tolerance of the ratio). INCONCLUSIVE: a fit that is not solved,
+    fewer than two decades of ε, a floor above 1e-5, or a φ_θ that is not near x̄(y).
     """
     if missed > POOLING_WITHIN:
         return Verdict.VIOLATED, f"the block means miss p_st + the predicted gap by {missed:.1e} of it", None
     if not certified:
         return Verdict.VIOLATED, "a certificate lies below the gap that it bounds", None
+    if unsolved:
+        return Verdict.INCONCLUSIVE, f"the last layer is NOT SOLVED at {', '.join(unsolved)}", None
     if slope is None or interval is None or rows[-1]["period"] / rows[0]["period"] < 100:
         return Verdict.INCONCLUSIVE, f"{len(rows)} rows above the floor {floor:.1e} do not span two decades", None
     finer = rows[len(rows) // 2 :]
@@ -174,7 +187,7 @@ def _chunks(n: int, *values: Tensor) -> list[tuple[Tensor, ...]]:
     return list(zip(*(value.split(size) for value in values), strict=True))
 
 
-def _world(model: GeneratorLM, y: Tensor, s: Tensor, periods: list[int]) -> tuple[Tensor, dict[int, Tensor]]:
+def block_means(model: GeneratorLM, y: Tensor, s: Tensor, periods: list[int]) -> tuple[Tensor, dict[int, Tensor]]:
     """(p_st [N, n], block means [N, n] by period), by P steps of K from s."""
     stationary, means = [], {period: [] for period in periods}
     for some, x in _chunks(model.config.vocab_size, y, s):
@@ -189,7 +202,7 @@ def _world(model: GeneratorLM, y: Tensor, s: Tensor, periods: list[int]) -> tupl
     return torch.cat(stationary), {period: torch.cat(parts) for period, parts in means.items()}
 
 
-def _prediction(model: GeneratorLM, y: Tensor, s: Tensor, periods: list[int]) -> tuple[Tensor, dict[int, Tensor]]:
+def predicted_gaps(model: GeneratorLM, y: Tensor, s: Tensor, periods: list[int]) -> tuple[Tensor, dict[int, Tensor]]:
     """(p_st, x̄ − p_st by period), by the closed form."""
     stationary, gaps = [], {period: [] for period in periods}
     for some, x in _chunks(model.config.vocab_size, y, s):
@@ -205,7 +218,8 @@ def _prediction(model: GeneratorLM, y: Tensor, s: Tensor, periods: list[int]) ->
     return torch.cat(stationary), {period: torch.cat(parts) for period, parts in gaps.items()}
 
 
-def _certified(model: GeneratorLM, y: Tensor, phi: Tensor) -> Tensor:
+def certified_gaps(model: GeneratorLM, y: Tensor, phi: Tensor) -> Tensor:
+    """The certificate of φ[N, n] at y[N, d], which bounds its TV to p_st: [N]."""
     return torch.cat([certificate(model.generator(some), q) for some, q in _chunks(model.config.vocab_size, y, phi)])
 
 

@@ -17,6 +17,7 @@ from network.data import TokenData, load_data
 from network.run_folder import describe_run, load_run, read_run
 from network.training_config import TrainConfig
 
+TEXTS = "shakespeare"
 STEPS, BATCH, LENGTH, VOCABULARY = 1500, 16, 512, 27
 DEFAULT_MODEL = FastSlowConfig(arm="generator", vocab_size=VOCABULARY, block_size=LENGTH, period=4, n_slow=2)
 DEFAULT_TRAINING = TrainConfig(
@@ -80,17 +81,29 @@ def trained_run(
     return TrainedRun(name, model, data, training, validation, ends[0], ends[1], description)
 
 
+def default_name(*, seed: int, period: int, n_slow: int, bpe: int | None) -> str:
+    """What the folder of such a run is called."""
+    text = "letters" if bpe is None else f"bpe{bpe}"
+    return f"generator-{text}-P{period}-d{n_slow}-seed{seed}"
+
+
 def train_default(
-    out: Path, *, seed: int = 0, period: int = 4, bpe: int | None = None, device: str = "cpu", progress: bool = False
+    out: Path,
+    *,
+    seed: int = 0,
+    period: int = 4,
+    n_slow: int = 2,
+    bpe: int | None = None,
+    device: str = "cpu",
+    progress: bool = False,
 ) -> Path:
     """The folder under `out` of the default run with these changes; trained, or trained on, unless it is whole."""
     from network.training import train
 
-    text = "letters" if bpe is None else f"bpe{bpe}"
-    run = out / f"generator-{text}-P{period}-seed{seed}"
-    corpus = open_corpus("shakespeare")
+    run = out / default_name(seed=seed, period=period, n_slow=n_slow, bpe=bpe)
+    corpus = open_corpus(TEXTS)
     data = load_data(corpus, letters=bpe is None, bpe_vocab=bpe)
-    model = replace(DEFAULT_MODEL, vocab_size=data.vocab_size, period=period)
+    model = replace(DEFAULT_MODEL, vocab_size=data.vocab_size, period=period, n_slow=n_slow)
     training = replace(DEFAULT_TRAINING, seed=seed)
     there = (run / "config.json").exists()
     if there and read_run(run) != describe_run(model, training, data):

@@ -52,6 +52,7 @@ def _room(room: Room) -> list[str]:
             )
         mark = f"  {row['set_aside']} labels set aside" if row.get("set_aside") else ""
         mark += "  floor-limited" if row.get("floor_limited") else ""
+        mark += "" if row.get("converged", True) else "  NOT SOLVED"
         lines.append(f"{row['period']:>6} " + " ".join(f"{row[key]:11.3e}" for _, key in columns) + mark)
     facts = room.facts
     if room.name == "own_world":

@@ -86,4 +86,4 @@ def clusters(y: Tensor, count: int, *, seed: int = 0, steps: int = 12) -> Tensor
         sums = torch.zeros_like(centres).index_add_(0, near, some)
         sizes = torch.bincount(near, minlength=len(centres)).clamp_min(1)[:, None]
         centres = torch.where(sums.abs().sum(-1, keepdim=True) > 0, sums / sizes, centres)
-    return torch.cdist(y, centres).argmin(1)
+    return torch.cat([torch.cdist(part, centres).argmin(1) for part in y.split(8192)])
