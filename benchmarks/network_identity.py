@@ -56,11 +56,11 @@ def main() -> int:
             identity_cell(seed=seed, rooms=ROOMS, adamw=seed == 0, device=device) for seed in range(options.seeds)
         ],
         "periods": [
-            identity_cell(seed=0, period=period, rooms=("exact", "text"), resolve=False, device=device)
+            identity_cell(seed=0, period=period, rooms=("text",), resolve=False, device=device)
             for period in options.periods
         ],
         "slow": [
-            identity_cell(seed=0, period=period, n_slow=slow, rooms=("exact", "text"), resolve=False, device=device)
+            identity_cell(seed=0, period=period, n_slow=slow, rooms=("text",), resolve=False, device=device)
             for slow in options.slow
             for period in (2, 4, 8)
         ],

@@ -44,6 +44,13 @@ DETAILS = {
     "routes": {"routes": [{"route": "a long name of a route by simulation", "ratio": 0.25}]},
     "leak": {"models": [{"period": p, "share": 0.5 / p} for p in (1, 2, 8)]},
     "cost": {"rows": [{"period": p, "ratio": float(p * p), "expected": float(p * p)} for p in (1, 2, 4)]},
+    "network": {
+        "rows": [
+            {"vocabulary": name, "period": p, "gap_tv": 0.1 / p, "predicted_tv": 0.1 / p}
+            for name in ("letters", "bytes")
+            for p in (4, 32, 256)
+        ]
+    },
     "times": {
         "rows": [{"name": "equal", "ratio": 1.1, "low": 1.0, "high": 1.2}],
         "seconds": {"dense": [1.0, 2.0], "equal": [1.1, 2.3]},

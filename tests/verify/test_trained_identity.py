@@ -7,12 +7,12 @@ import pytest
 import torch
 
 import verify
-from network import FastSlowConfig, FastSlowLM
+from network import FastSlowConfig, FastSlowLM, GeneratorLM
 from network.corpus import open_corpus
 from network.data import load_data
 from network.run_folder import describe_run
 from network.training import train
-from theory import certificate, simulate, slow_manifold, solve_sum_zero, stationary_distribution
+from theory import certificate, reduced_flow, simulate, slow_manifold, solve_sum_zero, stationary_distribution
 from verify.statistics.verdict import Verdict
 from verify.trained.identity.room_exact import exact_room, token_classes
 from verify.trained.identity.room_own_world import judge, own_world_room
@@ -42,9 +42,17 @@ def states(run):
     return training, text_states(run.model, run.validation, run.validation_ends, most=20_000).sample(60, seed=0)
 
 
+@pytest.fixture(scope="module")
+def exact(run, states):
+    with pytest.MonkeyPatch.context() as small:
+        small.setattr("verify.trained.identity.room_exact.REPLICATES", 3)
+        small.setattr("verify.trained.identity.room_exact.STRETCHES", 4)
+        return exact_room(run.training, states[0], run.data.tokenizer, 27)
+
+
 @pytest.mark.numerical
-def test_the_exact_room_holds_and_its_mutants_do_not(run, states):
-    room = exact_room(run.training, states[0], run.data.tokenizer, 27)
+def test_the_exact_room_holds_and_its_mutants_do_not(run, exact):
+    room = exact
     assert str(room.verdict) == "HOLDS" and room.constant_ratio == 1.0
     assert max(row["residual"] for row in room.rows) <= 1e-13
     assert min(row["swapped_residual"] for row in room.rows) > 1e-8
@@ -102,7 +110,8 @@ def test_a_fit_that_is_not_solved_is_said_aloud(run, states, monkeypatch):
     monkeypatch.setattr(room_text, "PERIODS", (4,))
     monkeypatch.setattr(room_text, "CELLS", 20)
     monkeypatch.setattr(room_text, "FEATURES", 1)
-    monkeypatch.setattr(room_text, "TOLERANCE", 0.0)
+    honest = room_text.fit_kernel
+    monkeypatch.setattr(room_text, "fit_kernel", lambda *a, **k: replace(honest(*a, **k), converged=False))
     room = room_text.text_room(run.model, run.training, states[0].sample(400, seed=0), states[1])
     assert "NOT SOLVED at P = 4" in room.reason and not room.facts["converged"] and not room.rows[0]["converged"]
 
@@ -136,18 +145,30 @@ def test_the_parts_of_the_text_gap_are_exact_block_by_block(run, states):
     torch.testing.assert_close(after - p, solve_sum_zero(A, v - p * v.sum(-1, keepdim=True), p), rtol=0, atol=1e-11)
 
 
-def test_every_tool_of_theory_takes_the_network(run):
-    system = verify.as_system(run.model)
-    y = system.uniform(3, seed=0)
-    A = system.A(y)
-    x0 = torch.full((3, 27), 1 / 27, dtype=torch.float64)
-    flow = simulate(system, x0, y, torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64), 0.05)
-    assert bool(torch.isfinite(flow.x).all())
-    assert bool(torch.isfinite(slow_manifold(system, 1)(y, 0.01)).all())
-    gap = 0.5 * (run.model.phi_theta(y) - stationary_distribution(A)).abs().sum(-1)
-    assert bool((gap <= certificate(A, run.model.phi_theta(y))).all())
+def test_the_certificate_bounds_the_networks_own_phi_at_every_point(run, states):
+    system, y = verify.as_system(run.model), states[1].y
+    phi, A = run.model.phi_theta(y), system.A(y)
+    gap = 0.5 * (phi - stationary_distribution(A)).abs().sum(-1)
+    assert bool((gap <= certificate(A, phi)).all()) and float(gap.max()) > 1e-3
     with pytest.raises(ValueError, match="got a network of arm 'dense': train one with --arm generator"):
         verify.as_system(FastSlowLM(FastSlowConfig(arm="dense")))
+
+
+def test_every_tool_of_theory_takes_a_network():
+    """Three tokens: what is compiled for a system grows with its entries."""
+    config = FastSlowConfig(arm="generator", vocab_size=3, n_embd=8, n_head=2, n_slow=1, period=4)
+    model = GeneratorLM(config, generator=torch.Generator().manual_seed(0))
+    system = verify.as_system(model)
+    y = torch.tensor([[-0.4], [0.3]], dtype=torch.float64)
+    t, eps = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64), 0.01
+    p = stationary_distribution(system.A(y))
+    flow = simulate(system, p, y, t, eps)
+    slow = reduced_flow(system, y, t)
+    assert float((flow.y - slow.y).abs().max()) < 5 * eps  # Tikhonov: O(ε) on a bounded time
+    assert float((flow.x[:, -1] - stationary_distribution(system.A(flow.y[:, -1]))).abs().max()) < 5 * eps
+    h = slow_manifold(system, 1)(y, eps)
+    torch.testing.assert_close(h.sum(-1), torch.ones(2, dtype=torch.float64), rtol=0, atol=1e-12)
+    assert 0 < float((h - p).abs().max()) < 5 * eps
 
 
 def test_stretches_stay_within_documents():
@@ -177,12 +198,11 @@ def test_the_command_refuses_what_it_cannot_measure(tmp_path, capsys, monkeypatc
     assert "takes no --periods" in capsys.readouterr().err
 
 
-def test_plain_data_is_strict_json(run, states, text):
+def test_plain_data_is_strict_json(run, exact, text):
     from verify.trained.identity.figure import network_figure
     from verify.trained.identity.measurement import NetworkIdentity, losses
     from verify.trained.identity.table import network_table
 
-    exact = exact_room(run.training, states[0], run.data.tokenizer, 27)
     head = {"run": "tiny", "period": 4, "n_states": 27, "n_slow": 2, "seed": 0, "vocabulary": "letters"}
     found = NetworkIdentity(head | {"training_tokens": 1} | losses(run), [exact, text], {})
     assert found.exit_code == 0 and "verdict: HOLDS" in network_table(found)

@@ -55,6 +55,7 @@ def _measured(
                     "labels": kind,
                     "period": period,
                     "gap_tv": float(found.weights @ found.gap),
+                    "predicted_tv": float(found.weights @ (0.5 * boundary.abs().sum(-1))),
                     "residual": float(missed.max()),
                     "set_aside": len(found.without_column) + len(found.several_classes),
                 }

@@ -5,6 +5,7 @@ drawn like the built-in ones.
     ratios, routes     [{…, ratio}]                             errors over their bound
     models             [{period, share}]                        a leak by period
     rows               [{period, ratio, expected}]              counted against predicted
+    rows               [{period, gap_tv, predicted_tv}]         a gap over P beside what is predicted of it
     rows               [{name, ratio, low, high}]               `report_figures_training`, as what follows
     cells              [{arm, seed, validation_loss}]
     path               [{tokens, …}]
@@ -20,7 +21,7 @@ from typing import Any
 
 from verify.report.drawn_systems import systems_figures
 from verify.report.drawn_training import block_distances, paired_differences, step_times, training_path
-from verify.report.svg import Figure, Rung, Series, ladder, panel, spanning
+from verify.report.svg import MARKS, Figure, Rung, Series, ladder, panel, spanning
 from verify.report.text import ident_of, number
 
 POWERS_OF_TWO = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
@@ -69,11 +70,13 @@ def leak_by_period(claim: Mapping[str, Any], rows: Rows, ident: str) -> list[Fig
 
 
 def rows_figures(claim: Mapping[str, Any], rows: Rows, ident: str) -> list[Figure]:
-    """Two kinds of rows are drawn, by their keys."""
+    """Three kinds of rows are drawn, by their keys."""
     if {"name", "ratio", "low", "high"} <= set(rows[0]):
         return step_times(claim, rows, ident)
     if {"period", "ratio", "expected"} <= set(rows[0]):
         return [_counted(rows, ident)]
+    if {"period", "gap_tv", "predicted_tv"} <= set(rows[0]):
+        return [_gaps(rows, ident)]
     return []
 
 
@@ -88,6 +91,25 @@ def _counted(rows: Rows, ident: str) -> Figure:
     )
     series = [Series("counted", measured, 0, "dot"), Series("predicted", expected, 4, "cross")]
     return panel(ident, "Counted and predicted", description, x, y, series)
+
+
+def _gaps(rows: Rows, ident: str) -> Figure:
+    """By vocabulary where the rows name one."""
+    kinds = list(dict.fromkeys(str(row.get("vocabulary", "measured")) for row in rows))
+    series = []
+    for k, kind in enumerate(kinds):
+        own = [row for row in rows if str(row.get("vocabulary", "measured")) == kind]
+        series.append(Series(kind, [(float(row["period"]), float(row["gap_tv"])) for row in own], k, MARKS[k]))
+    predicted = [(float(row["period"]), float(row["predicted_tv"])) for row in rows]
+    series.append(Series("predicted", predicted, 4, "cross"))
+    gaps = [gap for one in series[:-1] for _, gap in one.points]
+    x = spanning("period P", [p for p, _ in predicted], log=True)
+    y = spanning("total variation", [*gaps, *(gap for _, gap in predicted)], log=True)
+    description = (
+        f"The gap to p_st over P, both logarithmic: {len(rows)} rows, from {number(max(gaps))} down to "
+        f"{number(min(gaps))}, and what is predicted of it."
+    )
+    return panel(ident, "Gap and prediction over P", description, x, y, series)
 
 
 def _powers(periods: Iterable[float]) -> tuple[float, ...]:

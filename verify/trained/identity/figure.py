@@ -45,7 +45,7 @@ def network_figure(result: dict[str, Any], trained: Sequence[dict[str, Any]] = (
 
     with rc_context(STYLE):
         rooms = result["rooms"]
-        figure = new_figure(3.4 * len(rooms), 3.1)
+        figure = new_figure(max(5.4, 3.4 * len(rooms)), 3.4)
         for axes, room in zip(figure.subplots(1, len(rooms), squeeze=False)[0], rooms, strict=True):
             _panel(axes, room)
             if room["name"] == "text" and trained:

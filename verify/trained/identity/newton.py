@@ -51,8 +51,8 @@ class Linear(Protocol):
         """Its adjoint."""
         ...
 
-    def inverse(self, mass: Tensor, q: Tensor) -> Inverse:
-        """About the inverse of the Hessian."""
+    def inverse(self, mass: Tensor, q: Tensor, ridge: Tensor) -> Inverse:
+        """About the inverse of the Hessian with ridge[V] on its diagonal."""
         ...
 
 
@@ -87,7 +87,7 @@ def newton(
         if size <= tolerance or step == most:
             break
         if precondition is None or taken > model.patience:
-            precondition = model.inverse(mass, q)
+            precondition = model.inverse(mass, q, ridge * frequency)
 
         def curvature(D: Tensor, q: Tensor = q, mass: Tensor = mass) -> Tensor:
             z = model.logits(D)

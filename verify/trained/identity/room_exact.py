@@ -23,6 +23,7 @@ PERIODS = (4, 8, 16, 32, 64, 128, 256, 512)
 LABELS = 16
 TOLERANCE = 1e-13
 REPLICATES = 30
+STRETCHES = 100  # of the bootstrap at most: beyond it neighbouring ones are put together
 MOST_COUNTS = 2**25  # of all stretches together, above which no bootstrap is made
 
 
@@ -31,6 +32,8 @@ def exact_room(tokens: Tensor, states: TextStates, tokenizer: Tokenizer, n_state
     states = states.take(states.start + PERIODS[-1] < len(tokens))
     if len(states) == 0:
         raise ValueError(f"the text is shorter than a block of {PERIODS[-1]} tokens: add text")
+    names, rank = states.stretch.unique(return_inverse=True)
+    states = replace(states, stretch=rank * STRETCHES // max(STRETCHES, len(names)))
     kinds = {
         f"{LABELS} clusters of y": clusters(states.y, LABELS),
         "class of the last token": token_classes(tokenizer, n_states).to(tokens.device)[tokens[states.start]],

@@ -16,6 +16,7 @@ from verify.trained.identity.newton import Inverse, Solved, conjugate_gradients,
 
 DENSE = 2000  # unknowns up to which the Hessian of a regression is formed and factored
 KERNEL_RIDGE = 1e-8  # symbols that never follow would drift to −∞ for ever
+UNSEEN = 1e-12  # share at which a symbol that is never seen starts
 CUTOFF = 1e-9  # directions of ψ below this, relative to the largest, would carry rounding
 
 
@@ -50,9 +51,9 @@ class _Regression:
             H[f] = ((psi * psi[:, f, None]).T @ whole).view(rows, n, n).permute(1, 0, 2)
         return H
 
-    def inverse(self, mass: Tensor, q: Tensor) -> Inverse:
+    def inverse(self, mass: Tensor, q: Tensor, ridge: Tensor) -> Inverse:
         if self.psi.shape[1] * q.shape[1] <= DENSE:
-            return _factored(self.hessian(mass, q))
+            return _factored(self.hessian(mass, q), ridge)
         frequency = mass.sum(0).clamp_min(1e-12)
         return lambda r: r / frequency
 
@@ -89,19 +90,19 @@ class _Kernel:
             H[n + f, :, n:, :] = ((psi * psi[:, f, None]).T @ whole.flatten(1)).view(-1, n, n).permute(1, 0, 2)
         return H
 
-    def inverse(self, mass: Tensor, q: Tensor) -> Inverse:
-        return _factored(self.hessian(mass, q))
+    def inverse(self, mass: Tensor, q: Tensor, ridge: Tensor) -> Inverse:
+        return _factored(self.hessian(mass, q), ridge)
 
 
-def _factored(H: Tensor) -> Inverse:
-    """Solves by the Cholesky factor of a Hessian[r, V, r, V]."""
+def _factored(H: Tensor, ridge: Tensor) -> Inverse:
+    """Solves by the Cholesky factor of a Hessian[r, V, r, V] with ridge[V] on its diagonal."""
     rows, n = H.shape[:2]
     flat = H.view(rows * n, rows * n)
     scale = float(flat.diagonal().mean())
     # The softmax does not see a common shift of the logits; whatever fills that direction does no harm.
     index = torch.arange(rows, device=H.device)
     H[index, :, index, :] += scale / n
-    flat.diagonal().add_(1e-12 * scale)
+    flat.diagonal().add_(ridge.repeat(rows) + 1e-12 * scale)
     factor = torch.linalg.cholesky(flat)
     return lambda r: torch.cholesky_solve(r.reshape(-1, 1), factor).reshape(rows, n)
 
@@ -121,7 +122,7 @@ def fit_regression(
     target = x / len(x) if weight is None else weight[:, None] * x
     if start is None:  # the constant function's frequencies
         ones = torch.linalg.lstsq(psi, torch.ones_like(psi[:, :1])).solution
-        start = torch.mul(ones, (target.sum(0) + 1e-6).log())
+        start = torch.mul(ones, (target.sum(0) + UNSEEN).log())
     return newton(_Regression(psi), target, start, tolerance, precondition)
 
 
@@ -141,7 +142,7 @@ def response(
         z = model.logits(D)
         return model.adjoint(mass * (z - (q * z).sum(-1, keepdim=True)))
 
-    return conjugate_gradients(curvature, right, model.inverse(mass, q), 1e-12, 60)[0]
+    return conjugate_gradients(curvature, right, model.inverse(mass, q, torch.zeros_like(q[0])), 1e-12, 60)[0]
 
 
 def log_linear(psi: Float[Tensor, "N F"], x: Float[Tensor, "N V"]) -> Float[Tensor, "F V"]:
@@ -158,7 +159,8 @@ def fit_kernel(
     """θ[V + F, V], rows θ_B[j] and then θ_C, for counts[k, j, i] of transitions j → i under ψ_k."""
     V = counts.shape[-1]
     if start is None:
-        total = counts.sum(0) + 0.1
+        # What is never seen starts about where the ridge holds it: each Newton step would bring it nearer by e alone.
+        total = counts.sum(0) + 20 * KERNEL_RIDGE * counts.sum((0, 1)).clamp_min(1e-12)
         base = (total / total.sum(-1, keepdim=True)).log()
         start = torch.cat([base, base.new_zeros(psi.shape[1], V)])
     return newton(_Kernel(psi, V), counts / counts.sum(), start, tolerance, ridge=KERNEL_RIDGE)
