@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from verify.claim import Profile
     from verify.trained.identity.run import TrainedRun
     from verify.trained.identity.text_states import TextStates
 
 QUICK_STEPS, QUICK_BATCH, QUICK_LENGTH, QUICK_WIDTH = 100, 8, 128, 32
-QUICK_TEXT, TEXT = 200_000, 2_000_000  # tokens whose slow states are taken
+QUICK_TEXT, TEXT = 100_000, 2_000_000  # tokens whose slow states are taken
 
 
 def trained_network(profile: Profile) -> TrainedRun:
@@ -19,16 +22,23 @@ def trained_network(profile: Profile) -> TrainedRun:
     return _trained(profile.name == "quick", profile.seed, profile.device)
 
 
-def states(profile: Profile, points: int) -> tuple[TextStates, TextStates]:
-    """Its slow states on the training text, and `points` of them on held-out text."""
-    training, held_out = _states(profile.name == "quick", profile.seed, profile.device)
-    return training, held_out.sample(points, seed=0)
+@dataclass(frozen=True, eq=False)
+class Visited:
+    """tokens[T] with the slow states that they visit, and states on held-out text."""
+
+    tokens: Tensor
+    training: TextStates
+    held_out: TextStates
+
+
+def states(profile: Profile, points: int) -> Visited:
+    """What the network's slow path does on the training text (`quick`: on its beginning), and `points` held out."""
+    found = _states(profile.name == "quick", profile.seed, profile.device)
+    return replace(found, held_out=found.held_out.sample(points, seed=0))
 
 
 @cache
 def _trained(quick: bool, seed: int, device: str) -> TrainedRun:
-    from dataclasses import replace
-
     from network.corpus import open_corpus
     from network.data import load_data
     from network.run_folder import describe_run
@@ -54,12 +64,14 @@ def _trained(quick: bool, seed: int, device: str) -> TrainedRun:
 
 
 @cache
-def _states(quick: bool, seed: int, device: str) -> tuple[TextStates, TextStates]:
+def _states(quick: bool, seed: int, device: str) -> Visited:
     from verify.trained.identity.text_states import text_states
 
     run = _trained(quick, seed, device)
-    most = QUICK_TEXT if quick else TEXT
-    return (
-        text_states(run.model, run.training, run.training_ends, most=most),
+    tokens = run.training[:QUICK_TEXT] if quick else run.training
+    ends = [len(tokens)] if quick else run.training_ends
+    return Visited(
+        tokens,
+        text_states(run.model, tokens, ends, most=QUICK_TEXT if quick else TEXT),
         text_states(run.model, run.validation, run.validation_ends, most=100_000),
     )

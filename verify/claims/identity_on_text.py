@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from verify.claim import Exact, ExactClaim, Mutant, Profile
-from verify.claims._generator_network import states, trained_network
+from verify.claims._generator_network import QUICK_TEXT, TEXT, states, trained_network
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     Parts = Callable[[StreamIdentity], tuple[Tensor, Tensor]]
 
 BOUND = 1e-13  # some n η ‖A^#‖; the smallest mutant leaves 1e-8
-QUICK, PERIODS, ONE = (4, 32, 256), (4, 8, 16, 32, 64, 128, 256, 512), (16,)
-QUICK_TOKENS, TOKENS = 200_000, 2_000_000
+QUICK, PERIODS, ONE = (4, 64), (4, 8, 16, 32, 64, 128, 256, 512), (16,)
 STRIDE = 16
 
 
@@ -80,9 +79,19 @@ def _identity(
     found = count_blocks(tokens, labels[fits], n_states=n, starts=starts[fits], period=period)
     if change is None:
         return identity_of_counts(found)
-    # m⁺ and b are those of the honest counts: the fault is in what p_st is made of.
+    # m⁺ is that of the honest counts: the fault is in what p_st is made of.
     broken, honest = identity_of_counts(change(found)), identity_of_counts(found)
+    broken, honest = _only(broken, honest.labels), _only(honest, broken.labels)
     return replace(broken, after=honest.after, blocks=honest.blocks)
+
+
+def _only(found: StreamIdentity, labels: Tensor) -> StreamIdentity:
+    """`found` for those of its labels that are among `labels`."""
+    import torch
+
+    kept = torch.isin(found.labels, labels)
+    names = ("labels", "blocks", "K", "A", "before", "after", "ends", "stationary", "boundary")
+    return replace(found, **{name: getattr(found, name)[kept] for name in names})
 
 
 def _stream(profile: Profile, vocabulary: str) -> tuple[str, Tensor, Tensor, Tensor, int]:
@@ -96,12 +105,12 @@ def _stream(profile: Profile, vocabulary: str) -> tuple[str, Tensor, Tensor, Ten
     from verify.trained.identity.text_states import clusters
 
     if vocabulary == "letters":
-        run, (training, _) = trained_network(profile), states(profile, 1)
+        run, training = trained_network(profile), states(profile, 1).training
         every = training.take(torch.arange(0, len(training), STRIDE // run.model.config.period))
         labels = clusters(every.y, LABELS, steps=4)
-        return f"{LABELS} clusters of y", run.training, every.start, labels, run.data.vocab_size
+        return f"{LABELS} clusters of y", states(profile, 1).tokens, every.start, labels, run.data.vocab_size
     data = load_data(open_corpus("shakespeare"))
-    most = QUICK_TOKENS if profile.name == "quick" else TOKENS
+    most = QUICK_TEXT if profile.name == "quick" else TEXT
     raw = torch.from_numpy(np.asarray(data.training[:most]).astype(np.int64)).to(profile.device)
     starts = torch.arange(64, len(raw) - 1, STRIDE, device=profile.device)
     classes = token_classes(data.tokenizer, data.vocab_size).to(profile.device)[raw[starts]]

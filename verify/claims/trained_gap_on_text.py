@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from verify.claim import Gap, GapClaim, Profile
 from verify.claims._generator_network import states, trained_network
@@ -56,9 +56,9 @@ def _gap(room: Room) -> Gap:
 def _room(profile: Profile, model: GeneratorLM, *, resolve: bool = True) -> Room:
     from verify.trained.identity.room_text import text_room
 
-    run, quick = trained_network(profile), profile.name == "quick"
-    training, held_out = states(profile, 60 if quick else 400)
-    return text_room(cast("GeneratorLM", model), run.training, training, held_out, resolve=resolve and not quick)
+    quick = profile.name == "quick"
+    seen = states(profile, 60 if quick else 400)
+    return text_room(model, seen.tokens, seen.training, seen.held_out, resolve=resolve and not quick)
 
 
 CLAIM = GapClaim(

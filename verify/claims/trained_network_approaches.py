@@ -43,7 +43,8 @@ def _measured(
     from verify.trained.identity import room_own_world as room
 
     quick = profile.name == "quick"
-    run, (training, held_out) = trained_network(profile), states(profile, POINTS if quick else 400)
+    run, seen = trained_network(profile), states(profile, POINTS if quick else 400)
+    held_out = seen.held_out
     elsewhere = held_out.take((held_out.start * 0 + 1).cumsum(0) % len(held_out)) if shifted else None
     broken: AbstractContextManager[None] = nullcontext()
     if change is not None:
@@ -51,8 +52,8 @@ def _measured(
     with broken:
         found = room.own_world_room(
             run.model,
-            run.training,
-            training,
+            seen.tokens,
+            seen.training,
             held_out,
             adamw=False,
             theory_at=elsewhere,

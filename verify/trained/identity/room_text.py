@@ -128,7 +128,7 @@ def _room(
     slope = slope_of(rows)
     interval = bootstrap_slope(PERIODS, torch.stack(gaps), resampled(held_out.stretch, 400, seed=4)) if rows else None
     ratios = sorted(row["gap_tv"] / row["predicted_tv"] for row in shown)
-    accounted = max(row["residual"] / row["gap_tv"] for row in shown)
+    accounted = max((row["residual"] / row["gap_tv"] for row in shown if row["gap_tv"] > 0), default=0.0)
     what = (
         f"slope {slope:.3f}"
         if slope is not None
