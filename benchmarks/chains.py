@@ -5,10 +5,10 @@
 On a driven lattice (see `benchmarks/sparse.py`): the expected times to a set of states and the hitting probabilities of
 two corners against `scipy.sparse.linalg.spsolve` of the same equations; errors are the largest relative ones of an
 entry against the package's elimination with exponents, which shares no floating-point operation with the one that is
-timed. On a lattice with p ∝ e^{−θV} and rates √(p_i/p_j), dp/dθ = p (⟨V⟩ − V) is known: one sensitivity against `spsolve`
-with one row replaced, and the gradient of a scalar w·p in every stored rate, in the time of p_st itself, which with
-dA/dθ must give w·dp/dθ. Their errors are relative, entry by entry, to p_i (⟨V⟩ + V_i), the terms whose difference it
-is. Each round times each contestant once, in CPU time on one thread; a ratio is the median over rounds.
+timed. On a lattice with p ∝ e^{−θV} and rates √(p_i/p_j), dp/dθ = p (⟨V⟩ − V) is known: one sensitivity against
+`spsolve` with one row replaced, and the gradient of a scalar w·p in every stored rate, in the time of p_st itself,
+which with dA/dθ must give w·dp/dθ. Their errors are relative, entry by entry, to p_i (⟨V⟩ + V_i), the terms whose
+difference it is. Each round times each contestant once, in CPU time on one thread; a ratio is the median over rounds.
 """
 
 from __future__ import annotations
