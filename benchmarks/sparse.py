@@ -31,6 +31,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -223,9 +224,9 @@ def one(name: str, side: int) -> dict[str, Any]:
     if name == "ours":
         ours(lattice(20, 20, driven=True)[0], 0)  # compiles
     A, reference = lattice(side, 124, driven=True)
-    started = time.perf_counter()
+    started = time.process_time()
     p = SOLVERS[name](A, int(np.argmax(reference)))
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
     return {**quality(p, reference), "seconds": seconds, "peak_memory_gb": peak}
@@ -233,10 +234,9 @@ def one(name: str, side: int) -> dict[str, Any]:
 
 BESIDE = """
 import sys, time
-sys.path.insert(0, {benchmarks!r})
-from sparse import lattice
+from scipy.sparse import csc_array, load_npz
 from theory import stationary_distribution
-A, _ = lattice({side}, 20, driven=True)
+A = csc_array(load_npz(sys.argv[1]))
 stationary_distribution(A)
 for _ in sys.stdin:
     begin = time.process_time()
@@ -247,17 +247,24 @@ for _ in sys.stdin:
 
 def beside(before: Path, side: int, rounds: int) -> dict[str, Any]:
     """CPU time of this checkout's elimination over an earlier one's, in alternation, a process for each."""
-    here = Path(__file__).parent
-    # The lattice and the provenance come from this checkout, `theory` from the one in question.
-    workers = {}
-    for name, checkout in (("now", here.parent), ("before", before.resolve())):
-        path = os.pathsep.join([str(checkout), str(here.parent), os.environ.get("PYTHONPATH", "")])
-        workers[name] = subprocess.Popen(
-            [sys.executable, "-c", BESIDE.format(benchmarks=str(here), side=side)],
-            **{"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": checkout},
-            env={**os.environ, "PYTHONPATH": path},
-        )
+    here = Path(__file__).parent.parent
+    workers: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "lattice.npz"
+        sp.save_npz(file, lattice(side, 20, driven=True)[0])
+        for name, checkout in (("now", here), ("before", before.resolve())):
+            workers[name] = subprocess.Popen(
+                [sys.executable, "-c", BESIDE, str(file)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=checkout,
+                env={**os.environ, "PYTHONPATH": str(checkout)},
+            )
+        return _alternating(workers, before, side, rounds)
 
+
+def _alternating(workers: dict[str, Any], before: Path, side: int, rounds: int) -> dict[str, Any]:
     def clock(name: str) -> float:
         worker = workers[name]
         worker.stdin.write("\n")
