@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from network import FastSlowLM
 
 ROUNDING = 8 * 2.0**-53  # of the ratio of two integers
-FEW = 24  # configurations of a mutant
+FEW = 12  # configurations of a mutant
 
 
 def check(profile: Profile) -> Exact:

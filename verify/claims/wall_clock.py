@@ -15,7 +15,7 @@ from verify.statistics.verdict import EmpiricalVerdict
 PAPER_RATIO, TOLERANCE = 0.97, 0.10
 LEVEL = 0.95
 ROUNDS = {"quick": 100, "paper": 200, "scale": 200}
-FEW = 20  # rounds of a mutant
+FEW = 12  # rounds of a mutant
 BATCH = 4
 
 # name: (fast layers, slow layers); the first is the one that is judged

@@ -10,7 +10,7 @@ from verify.claim import Exact, ExactClaim, Mutant, Profile
 if TYPE_CHECKING:
     from network import FastSlowLM
 
-FEW = 20  # configurations of a mutant
+FEW = 8  # configurations of a mutant
 
 
 def check(profile: Profile) -> Exact:

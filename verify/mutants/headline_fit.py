@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from verify.mutants import Mutant, replaced
-from verify.mutants._headline import CLAIM, FITTED, JUMPS, TWO
+from verify.mutants._headline import CLAIM, FITTED, GIVEN, JUMPS, TWO
 
 PHI_THETA = ("INCONCLUSIVE",)  # theory is not to blame for a φ_θ that misses x̄
 
@@ -145,6 +145,7 @@ MUTANTS = (
         "pooling",
         "50 % of the finest",
         _rows(_bias(0.5, "gap_tv", "pooling_tv", "certificate_tv")),
+        (GIVEN,),
     ),
     _row(
         "pooled_bias_-20%",
@@ -152,6 +153,7 @@ MUTANTS = (
         "pooling",
         "20 % of the finest",
         _rows(_bias(-0.2, "gap_tv", "pooling_tv")),
+        (GIVEN,),
     ),
     _row(
         "pooled_bias_+1%",
@@ -159,6 +161,7 @@ MUTANTS = (
         "pooling",
         "1 % of the finest",
         _rows(_bias(0.01, "gap_tv", "pooling_tv", "certificate_tv")),
+        (GIVEN,),
     ),
     _row(
         "pooled_finest_+10%",
@@ -166,6 +169,7 @@ MUTANTS = (
         "pooling",
         "10 % of one row",
         _rows(_finest(1.1, "gap_tv", "pooling_tv", "certificate_tv")),
+        (GIVEN,),
     ),
     _row(
         "pooled_finest_+1%",
@@ -173,6 +177,7 @@ MUTANTS = (
         "pooling",
         "1 % of one row",
         _rows(_finest(1.01, "gap_tv", "pooling_tv", "certificate_tv")),
+        (GIVEN,),
     ),
     _row(
         "pooled_+1%",
@@ -180,6 +185,7 @@ MUTANTS = (
         "pooling",
         "1 %",
         _distance(lambda honest, q, p: 1.01 * honest(q, p)),
+        (GIVEN,),
     ),
     _row(
         "gap_bias_+1%",
@@ -270,6 +276,7 @@ MUTANTS = (
         lambda: replaced(
             ("verify.manifold_gap.error_budget:certificate", lambda honest: lambda A, q: 0.0 * honest(A, q) + 1.0)
         ),
+        (GIVEN,),
         ends=PHI_THETA,
     ),
     _row(
@@ -280,7 +287,7 @@ MUTANTS = (
         lambda: replaced(
             ("verify.manifold_gap.error_budget:certificate", lambda honest: lambda A, q: 0.99 * honest(A, q))
         ),
-        (TWO,),
+        (GIVEN,),
     ),
     _row(
         "sampled_states_rolled",

@@ -21,7 +21,6 @@ SLOW = {  # more than a few seconds; `python -m verify` runs them all
     "wall_clock",
     "trained_block_is_not_a_generator",
 }
-ELSEWHERE = dict.fromkeys(("learned_manifold_approaches", "manifold_gap_is_first_order"), "the headline")
 ON_TEXT = ("identity_on_text", "trained_network_approaches")  # of a trained network: nothing is drawn at random
 LEAST = {"generators": 1000, "configurations": 100}
 
@@ -53,15 +52,6 @@ def test_every_mutant_is_refuted(name, role):
     found = claim.run(role, Profile())
     assert found.refuted, found
     assert found.verdict in list(VOCABULARY[claim.tag])
-
-
-@pytest.mark.parametrize("name", [name for name, found in CLAIMS.items() if found.claim.tag in ("exact", "structural")])
-def test_what_must_hold_has_at_least_five_mutants_that_say_what_they_break(name):
-    gallery = CLAIMS[name].claim.gallery
-    if name in ELSEWHERE:
-        pytest.skip(f"its mutants are those of {ELSEWHERE[name]}")
-    assert len(gallery) >= 5
-    assert len({one.breaks for one in gallery.values()}) == len(gallery) and all(one.breaks for one in gallery.values())
 
 
 @pytest.mark.parametrize("name", tagged(*VOCABULARY))
