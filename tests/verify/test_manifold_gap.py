@@ -232,6 +232,7 @@ def test_sampled_states_show_the_gap_where_sampling_allows_and_say_where_not():
     assert all(row.gap_error > 0 for row in result.rows)
 
 
+@pytest.mark.all_pairs
 def test_the_sampling_floor_falls_as_one_over_the_square_root_of_the_samples():
     floors = [measure("two_state", [64], observe="jumps", samples=n) for n in (10**5, 10**7)]
     assert floors[0].floor_tv / floors[1].floor_tv == pytest.approx(10.0, rel=0.7)
