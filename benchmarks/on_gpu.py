@@ -1,8 +1,8 @@
-"""All that needs a device, in one command under seven minutes: agreement, training, p_st, flow.
+"""All that needs a device, in one command under seven minutes: agreement, training, p_st, flow, blocks.
 
     python benchmarks/on_gpu.py [--device cuda] [--out benchmarks/results/on_gpu.json]
 
-Five parts, each with its own figures in the JSON beside the device's name; a part that fails is named with its error
+Six parts, each with its own figures in the JSON beside the device's name; a part that fails is named with its error
 and the others go on. `--small` is a rehearsal at sizes for a CPU, and its figures say nothing.
 
 * arms: logits and gradients of every arm on the device against float64 on the CPU, in float32 and bfloat16;
@@ -10,6 +10,7 @@ and the others go on. `--small` is a rehearsal at sizes for a CPU, and its figur
   compiled or not, in bfloat16 (preset `124M`);
 * stationary: seconds of batched p_st on the device and on the CPU, and the largest relative difference of an entry;
 * flow: seconds of 256 stiff trajectories on both, and the largest difference;
+* blocks: Jacobians of a network's fast blocks against the nearest generator, on both, and the largest difference;
 * tests: those of tests/test_devices.py that take a device, as far as the time allows.
 
 Exit codes: 0 every part ended; 2 no such device; 3 a part failed.
@@ -162,6 +163,28 @@ def flow(device: Any, small: bool) -> list[dict[str, Any]]:
     return [{"trajectories": count, "device_seconds": there, "cpu_seconds": here, "difference": apart}]
 
 
+def blocks(device: Any, small: bool) -> list[dict[str, Any]]:
+    """The generator defect of one network, on the device and on the CPU: what a pretrained one would cost."""
+    import torch
+
+    from network import FastSlowConfig, FastSlowLM
+    from verify.generator_defect import measure_defect
+
+    sizes = {"n_layer": 1, "n_embd": 16, "n_head": 2, "block_size": 16} if small else {"n_layer": 2, "n_embd": 128}
+    config = FastSlowConfig(vocab_size=256, **sizes)
+    length = 8 if small else 48
+    tokens = torch.randint(256, (1, length), generator=torch.Generator().manual_seed(0))
+    model = FastSlowLM(config, generator=torch.Generator().manual_seed(0))
+
+    def measured(place: Any) -> Any:
+        return measure_defect(model.to(place), tokens.to(place), iterations=5, null_samples=5).blocks
+
+    there, own = seconds(lambda: measured(device), device)
+    here, reference = seconds(lambda: measured(torch.device("cpu")), torch.device("cpu"))
+    apart = max(abs(a.channel.distance - b.channel.distance) for a, b in zip(own, reference, strict=True))
+    return [{"d": config.n_embd, "T": length, "device_seconds": there, "cpu_seconds": here, "difference": apart}]
+
+
 def tests(allowed: float) -> list[dict[str, Any]]:
     """The tests of the commands on CUDA, ended when the time is over."""
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-k", "cuda", "tests/test_devices.py"]
@@ -211,7 +234,8 @@ def main() -> int:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     result: dict[str, Any] = {"device": name, "small": chosen.small, "parts": {}, "failed": {}}
     parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
-        part.__name__: (lambda part=part: part(device, chosen.small)) for part in (arms, training, stationary, flow)
+        part.__name__: (lambda part=part: part(device, chosen.small))
+        for part in (arms, training, stationary, flow, blocks)
     }
     if not chosen.small:
         parts["tests"] = lambda: tests(ALLOWED - (time.perf_counter() - begin))
