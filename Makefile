@@ -15,7 +15,7 @@ help:
 	@echo "make test-portable  the numerical tests on seven emulated processors, or on those of COMBINATIONS=\"plain avx2\""
 	@echo "make test-oldest  the numerical tests on the oldest packages that pyproject allows"
 	@echo "make coverage  set up once, then run the test suite and print which branches of theory and verify it leaves out"
-	@echo "make notebooks  set up once, then run the five notebooks and keep what they show"
+	@echo "make notebooks  set up once, then run the six notebooks and keep what they show"
 	@echo "make docs   set up once, then build the site of the documentation into out/docs"
 	@echo "make lint   ruff, formatter and type checker"
 	@echo "make clean  remove .venv and everything generated"

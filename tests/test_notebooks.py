@@ -26,6 +26,7 @@ NAMES = [
     "3_generator_identity",
     "4_attention_as_generator",
     "5_network",
+    "6_trained_identity",
 ]
 RELATIVE = 5e-3
 FACTOR = {"floor varpro": 10.0, "floor lbfgs": 3.0, "floor adamw": 3.0}

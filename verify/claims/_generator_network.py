@@ -39,6 +39,7 @@ def states(profile: Profile, points: int) -> Visited:
 
 @cache
 def _trained(quick: bool, seed: int, device: str) -> TrainedRun:
+    from network import GeneratorLM
     from network.corpus import open_corpus
     from network.data import load_data
     from network.run_folder import describe_run
@@ -59,6 +60,8 @@ def _trained(quick: bool, seed: int, device: str) -> TrainedRun:
         eval_tokens=2048,
     )
     found = train(model, training, data=data, device=device).model
+    if not isinstance(found, GeneratorLM):
+        raise TypeError(f"arm {model.arm!r} trained a {type(found).__name__}")
     label = f"{training.tokens:,} tokens, seed {seed}"
     return trained_run(label, found, corpus, data, describe_run(model, training, data), device)
 

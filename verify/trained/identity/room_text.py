@@ -99,16 +99,11 @@ def text_room(
         learned = fit_regression(cells.psi, after, start=phi, tolerance=TOLERANCE, weight=cells.weight)
         kernel, phi = solved.unknowns, learned.unknowns
         q = (psi_test @ phi).softmax(-1)
-
-        def smooth(v: Tensor, phi: Tensor = phi, q: Tensor = q) -> Tensor:
-            z = psi_test @ response(cells.psi, phi, v, cells.weight)
-            return q * (z - (q * z).sum(-1, keepdim=True))
-
         _, boundary, calibration = _parts(
             lambda k, kernel=kernel: kernel_at(kernel, cells.psi[k]), before, after, ends, period
         )
         p_test = stationary_distribution(from_rates(kernel_at(kernel, psi_test)))
-        row, gap = _row(period, q, p_test, smooth(boundary), smooth(calibration))
+        row, gap = _row(period, q, p_test, *(_smoothed(cells, psi_test, phi, v) for v in (boundary, calibration)))
         moment = cells.psi.T @ (cells.weight[:, None] * (after - (_moved(kernel, cells.psi, before))))
         row |= {"kernel_gradient": solved.gradient, "newton_gradient": learned.gradient}
         row |= {"converged": solved.converged and learned.converged}
@@ -192,6 +187,13 @@ def _parts(
         found.append((p, *parts))
     p, boundary, calibration = (torch.cat(part) for part in zip(*found, strict=True))
     return p, boundary, calibration
+
+
+def _smoothed(cells: _Cells, psi_test: Tensor, phi: Tensor, v: Tensor) -> Tensor:
+    """What a change v[M, n] of the target does to softmax(ψθ) at the held-out states."""
+    q = (psi_test @ phi).softmax(-1)
+    z = psi_test @ response(cells.psi, phi, v, cells.weight)
+    return q * (z - (q * z).sum(-1, keepdim=True))
 
 
 def _moved(kernel: Tensor, psi: Tensor, before: Tensor) -> Tensor:
