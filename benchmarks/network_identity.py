@@ -48,7 +48,7 @@ def main() -> int:
     from verify.statistics.provenance import provenance
     from verify.trained.identity.cell import identity_cell
     from verify.trained.identity.figure import network_figure
-    from verify.trained.identity.study import as_trained, slopes
+    from verify.trained.identity.study import as_trained, ratios, slopes
 
     device = check_device(options.device)
     cells = {
@@ -77,6 +77,7 @@ def main() -> int:
     identity = dataclasses.asdict(CLAIM.run("check", Profile("paper", device=device)))
     whole = {
         "slopes": slopes(found["seeds"]),
+        "ratios": ratios(found["seeds"]),
         "as_trained": as_trained(found["seeds"] + found["periods"] + found["slow"]),
         "identity_on_text": {key: identity[key] for key in ("measured", "bound", "details", "reason")},
         "networks": found["seeds"] + found["periods"] + found["slow"],

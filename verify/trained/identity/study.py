@@ -35,6 +35,22 @@ def slopes(networks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def ratios(networks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Over all seeds: the range of measured over predicted in the finer half of the own world and on text, and the
+    largest and smallest share of the gap on text that boundary and calibration leave."""
+    found: dict[str, Any] = {}
+    for name in ("own_world", "text"):
+        rooms = [one["rows"] for network in networks for one in network["rooms"] if one["name"] == name]
+        rows = [row for own in rooms for row in (own[len(own) // 2 :] if name == "own_world" else own)]
+        if rows:
+            shares = [row["gap_tv"] / row["predicted_tv"] for row in rows]
+            found[name] = {"measured_over_predicted": [min(shares), max(shares)]}
+            if name == "text":
+                rest = [row["residual"] / row["gap_tv"] for row in rows]
+                found[name]["left"] = [max(rest), min(rest)]
+    return found
+
+
 def as_trained(networks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """A row for each network as it was trained, at its own P: gap, parts and losses."""
     rows = []
