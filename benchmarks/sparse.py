@@ -1,6 +1,6 @@
 """p_st of large sparse generators against SciPy and deeptime: time as ratios, error in every entry, memory.
 
-    python benchmarks/sparse.py [--rounds 9] [--side 300] [--large-side 1000] [--skip-large] [--out FILE]
+    python benchmarks/sparse.py [--rounds 9] [--side 300] [--large-side 1000] [--skip-large] [--only CASE ...] [--out FILE]
 
 Ours is the public `theory.stationary_distribution`, checks included. SuperLU (`scipy.sparse.linalg.splu`) solves
 A p = 0 with one entry of p fixed: once as one writes it, in its default column order with the last state fixed; and
@@ -314,6 +314,7 @@ def main() -> int:
     parser.add_argument("--side", type=int, default=300, help="of the raced lattices (default 300)")
     parser.add_argument("--large-side", type=int, default=1000, help="of the lattice that is run for its memory")
     parser.add_argument("--skip-large", action="store_true", help="leave that lattice out (about a minute)")
+    parser.add_argument("--only", nargs="+", metavar="CASE", help="these cases alone, beside what the JSON holds")
     parser.add_argument("--before", type=Path, metavar="FOLDER", help="an earlier checkout, timed beside this one")
     parser.add_argument("--one", choices=list(SOLVERS), help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "sparse.json")
@@ -339,13 +340,16 @@ def main() -> int:
         "driven lattice, 124 decades, four wells": lambda: lattice(options.side, 124, driven=True, wells=2),
         "random graph": lambda: random_graph(2000),
     }
-    cases: dict[str, Any] = {}
-    for name, build in chains.items():
-        A, reference = build()
+    cases: dict[str, Any] = held.get("cases", {}) if options.only else {}
+    for name in options.only or chains:
+        if name not in chains:
+            parser.error(f"--only: {name!r} is none of {', '.join(chains)}")
+        A, reference = chains[name]()
         with threadpool_limits(1):
             cases[name] = race(A, reference, options.rounds, lattice="lattice" in name)
+        cases[name]["provenance"] = provenance(seed=0, device="cpu", rounds=options.rounds)
         show(name, cases[name])
-    if not options.skip_large:
+    if not (options.skip_large or options.only):
         cases["large driven lattice, 124 decades"] = large(options.large_side)
         show("large driven lattice, 124 decades", cases["large driven lattice, 124 decades"])
     result = {

@@ -215,6 +215,21 @@ def test_what_rounding_decides_names_the_batch_element():
     assert torch.allclose(slow.double() @ other[1] @ slow.double(), slow.double(), rtol=1e-6, atol=1e-15)
 
 
+def test_each_element_of_a_batch_goes_by_its_own_route():
+    """A transient state needs the inverse, a coupling of 1e-13 the times: one batch holds both, with derivatives."""
+    transient = theory.from_rates(torch.tensor([[0.0, 1, 1], [1, 0, 0], [0, 0, 0]], dtype=torch.float64))
+    slow = theory.from_rates(torch.tensor([[0.0, 1e-13, 0], [1e-13, 0, 1], [0, 1, 0]], dtype=torch.float64))
+    both = torch.stack([transient, slow, random_generator(3, 1)]).requires_grad_()
+    found = theory.group_inverse(both)
+    (gradient,) = torch.autograd.grad(found[:, 0, 0].sum(), both)
+    for one, inverse, slope in zip(both, found, gradient, strict=True):
+        alone = one.detach().requires_grad_()
+        single = theory.group_inverse(alone)
+        torch.testing.assert_close(inverse, single, rtol=1e-13, atol=0)
+        torch.testing.assert_close(slope, torch.autograd.grad(single[0, 0], alone)[0], rtol=1e-10, atol=0)
+    torch.testing.assert_close(torch.func.vmap(theory.group_inverse)(both), found, rtol=1e-13, atol=0)
+
+
 def test_derivative_of_the_group_inverse():
     A, B = random_generator(4, 5), random_generator(4, 6)
     direction = B - A

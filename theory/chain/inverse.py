@@ -49,10 +49,17 @@ def group_inverse(A: Dense) -> Tensor:
     B = A - c * rank_one
     M, info = torch.linalg.inv_ex(B)
     identity = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
-    defect = (identity - plain(M) @ plain(B)).abs().sum(-2)
-    if bool((plain(info) != 0).any()) or not bool((defect <= torch.finfo(A.dtype).eps ** (2 / 3)).all()):
+    defect = (identity - M.detach() @ B.detach()).abs().sum(-2)
+    lost = (info != 0) | ~(defect <= torch.finfo(A.dtype).eps ** (2 / 3)).all(-1)
+    if not bool(plain(lost).any()):
+        return M + rank_one / c
+    if bool(plain(lost).all()):
         return _by_first_passage(A, p)
-    return M + rank_one / c
+    # Each element by its own route; in the other stands a chain that it serves, so that no derivative there is NaN.
+    uniform, where = c * (1.0 / A.shape[-1] - identity), lost[..., None, None]
+    passage = _by_first_passage(torch.where(where, A, uniform), torch.where(lost[..., None], p, 1.0 / A.shape[-1]))
+    direct = torch.linalg.inv_ex(torch.where(where, identity, B))[0] + rank_one / c
+    return torch.where(where, passage, direct)
 
 
 def _by_first_passage(A: Tensor, p: Tensor) -> Tensor:
