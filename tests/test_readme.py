@@ -29,7 +29,7 @@ def test_the_generated_parts_are_up_to_date(generate):
 
 
 def test_a_part_that_is_out_of_date_is_seen(generate):
-    stale = README.replace("| 32 · ", "| 33 · ")
+    stale = re.sub(r"(`gth_solve` \| )\d+", r"\g<1>1", README)
     assert stale != README and generate.generated(stale) == README
     with pytest.raises(ValueError, match="holds the part 'speed' 0 times"):
         generate.generated(README.replace("<!-- end: speed -->", ""))
