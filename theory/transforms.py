@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -22,6 +22,7 @@ from torch._C._functorch import (  # pyright: ignore[reportMissingImports, repor
     maybe_get_bdim,
 )
 from torch.autograd import forward_ad
+from torch.utils._python_dispatch import _disable_current_modes, _get_current_dispatch_mode
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,6 +34,16 @@ def plain(t: Tensor) -> Tensor:
         inner = get_unwrapped(t)
         t = inner.movedim(maybe_get_bdim(t), 0) if is_batchedtensor(t) else inner
     return t.detach()
+
+
+@contextmanager
+def unrecorded() -> Iterator[None]:
+    """Out of a capture (`theory.captured`): a check on values is no part of what a function computes."""
+    if getattr(_get_current_dispatch_mode(), "captures", False):
+        with _disable_current_modes():
+            yield
+    else:
+        yield
 
 
 def is_followed(t: Tensor) -> bool:

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from rounding import U
 from scipy.linalg import solve_continuous_lyapunov
 
 import theory
@@ -180,3 +181,18 @@ def test_an_empty_batch_is_refused_by_name(name):
     y0, eps = (torch.full(sizes[one], 0.5, dtype=torch.float64) for one in ("y0", "eps"))
     with pytest.raises(ValueError, match=f"{name} holds no"):
         theory.reduced_flow(theory.get_system("two_state"), y0, [0.0, 0.1], order=1, eps=eps)
+
+
+@pytest.mark.parametrize("name", ["driven_cycle", "birth_death", "sodium_channel"])
+def test_the_factors_of_the_elimination_give_phi_1(name):
+    """x at the first time is p + ε φ₁(y0): by two substitutions in the kernel, by LU factors and torch's jvp here."""
+    system = theory.get_system(name)
+    y0 = 0.5 * (system.low + system.high) + 0.2 * (system.uniform(3, seed=4) - 0.5 * (system.low + system.high))
+    eps = 1e-3
+    found = theory.reduced_flow(system, y0, [0.0, 1e-6], order=1, eps=eps)
+    assert found.stats.method == "dop853"
+    phi = (found.x[:, 0] - theory.stationary_distribution(system.A(y0))) / eps
+    expected = theory.first_order(system, y0)
+    condition = theory.group_inverse(system.A(y0)).abs().sum(-2).amax(-1) * system.A(y0).abs().amax((-2, -1))
+    rounding = 8 * system.n_states * U * (condition * expected.abs().sum(-1) + 1 / eps)  # 1/ε: of p, in x − p
+    assert bool(((phi - expected).abs().sum(-1) <= rounding).all()), (phi - expected).abs().sum(-1) / rounding

@@ -57,6 +57,10 @@ def raises_in_A():
         return torch.eye(3)[y]
     return FastSlowSystem(generator=A, slow=lambda x, y: x[..., 1:] - y, n_states=2, n_slow=1, low=0.0, high=1.0)
 
+def cut():
+    return FastSlowSystem(generator=lambda y: generator(y.detach()), slow=lambda x, y: x[..., 1:] - y,
+                          n_states=2, n_slow=1, low=0.0, high=1.0)
+
 def nan_phi():
     return lambda y: torch.cat([y, 1 - y], -1) * torch.nan
 
@@ -115,6 +119,14 @@ def usage_error(arguments: list[str], capsys) -> str:
     assert code == 2, (code, out, err)
     assert out == "" and len(err.strip().splitlines()) == 1, err
     return err
+
+
+@pytest.mark.parametrize("observe", ["clock", "ode"])
+def test_a_system_that_cuts_its_derivatives_gets_no_verdict(observe, user_file, tmp_path, capsys):
+    words = ["--system", f"{user_file}:cut", "--periods", "64,128,256", "--observe", observe, "--out", str(tmp_path)]
+    assert main(words) == 2  # its φ₁ would be 0, and the constant of the gap unknown
+    out, err = capsys.readouterr()
+    assert out == "" and "loses its derivative in y" in err and "leave out .detach()" in err
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,8 @@ class _Operations(Arithmetic, Shapes):
 
 
 class _Tracer(TorchDispatchMode):
+    captures = True  # for `theory.transforms.unrecorded`
+
     def __init__(self, graph: Graph) -> None:
         super().__init__()
         self.graph = graph

@@ -26,7 +26,7 @@ from theory.generators.checks import (
 )
 from theory.generators.recognition import NOT_BELOW, advice, missed_sum, other_convention
 from theory.kinds import Chain, Columns, Dense, Matrix, Sparse, Symbolic
-from theory.transforms import plain
+from theory.transforms import plain, unrecorded
 
 
 @overload
@@ -196,13 +196,14 @@ def from_counts(C: Chain, convention: str = "row", drop_unvisited: bool = False)
 def _completed(R: Tensor, name: str, what: str) -> Tensor:
     """R's rates with the diagonal that makes columns sum to zero."""
     diagonal = torch.eye(R.shape[-1], dtype=torch.bool, device=R.device)
-    values = plain(R)
-    raise_first(
-        ~diagonal & ~((values >= 0) & torch.isfinite(values)),
-        values,
-        f"{name} has {what} {{value}} at {{where}}; off the diagonal it must be finite and >= 0: correct it, or "
-        "write 0 for no jump",
-    )
+    with unrecorded():
+        values = plain(R)
+        raise_first(
+            ~diagonal & ~((values >= 0) & torch.isfinite(values)),
+            values,
+            f"{name} has {what} {{value}} at {{where}}; off the diagonal it must be finite and >= 0: correct it, or "
+            "write 0 for no jump",
+        )
     off = R.masked_fill(diagonal, 0.0)
     return off - torch.diag_embed(off.sum(-2))
 
