@@ -119,7 +119,10 @@ def test_systems_whose_parameters_are_being_trained_are_simulated(method):
     learned.requires_grad_(False)
     plain = theory.simulate(learned.system(), x0, y0, [0.0, 0.5], eps, method=method)
     assert not followed.y.requires_grad
-    assert torch.equal(followed.y, plain.y) and torch.equal(followed.x, plain.x)
+    # machine code where nothing is followed, torch where something is: the same within the tolerances of either
+    within = 2 * 10 * (1e-6 + 1e-9)
+    assert torch.allclose(followed.y, plain.y, rtol=0, atol=within)
+    assert torch.allclose(followed.x, plain.x, rtol=0, atol=within)
 
 
 @pytest.mark.usefixtures("every_warning")
@@ -131,7 +134,9 @@ def test_systems_whose_parameters_are_being_trained_are_measured(observe, monkey
     followed = manifold_gap.measure(learned.system(), [64, 128], observe=observe)
     learned.requires_grad_(False)
     plain = manifold_gap.measure(learned.system(), [64, 128], observe=observe)
-    assert [row.gap_tv for row in followed.rows] == pytest.approx([row.gap_tv for row in plain.rows], rel=1e-12)
+    # trajectories by machine code where nothing is followed, by torch where something is: both within 1e-9 per step
+    bounds = {"rel": 0, "abs": 2 * 10 * 1e-9} if observe == "ode" else {"rel": 1e-12}
+    assert [row.gap_tv for row in followed.rows] == pytest.approx([row.gap_tv for row in plain.rows], **bounds)
 
 
 def test_a_sparse_generator_propagates_a_start_that_is_followed():
