@@ -59,7 +59,8 @@ def test_training_generation_and_both_checks(command, arm, dtype):
     command(f"-m network.train --corpus texts {MODEL} --arm {arm} --dtype {dtype} --quiet --out {run}")
     assert len(command(f"-m network.generate {run} --tokens 8 --prompt slow").encode()) >= 8
     command(f"-m network.leak_check {run}")
-    assert "distance" in command(f"-m verify.generator_defect {run} --corpus texts --iterations 5 --length 16")
+    if arm != "generator":  # which has no blocks; its own rooms are those of --network
+        assert "distance" in command(f"-m verify.generator_defect {run} --corpus texts --iterations 5 --length 16")
 
 
 def test_a_compiled_model(command):

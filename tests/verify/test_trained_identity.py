@@ -13,6 +13,7 @@ from network.data import load_data
 from network.run_folder import describe_run
 from network.training import train
 from theory import certificate, reduced_flow, simulate, slow_manifold, solve_sum_zero, stationary_distribution
+from verify.manifold_gap import measure
 from verify.statistics.verdict import Verdict
 from verify.trained.identity.room_exact import exact_room, token_classes
 from verify.trained.identity.room_own_world import judge, own_world_room
@@ -169,6 +170,8 @@ def test_every_tool_of_theory_takes_a_network():
     h = slow_manifold(system, 1)(y, eps)
     torch.testing.assert_close(h.sum(-1), torch.ones(2, dtype=torch.float64), rtol=0, atol=1e-12)
     assert 0 < float((h - p).abs().max()) < 5 * eps
+    observed = measure(system, (256, 1024, 4096), observe="ode", train_pairs=300, test_points=8)
+    assert observed.verdict is Verdict.HOLDS, observed.reason
 
 
 def test_stretches_stay_within_documents():
