@@ -115,6 +115,7 @@ RULES = {
     "python my_network.py": Rule(),
     "python my_study.py": Rule(),
     "python docs/generate.py": Rule(),
+    "python benchmarks/coverage_slope.py": Rule("--help", full="--help"),
     "python benchmarks/chains.py": Rule("--rounds 1 --side 12 --gradient-side 12 --out chains.json"),
     "python benchmarks/flow.py": Rule("--help", long=True, **RACE),
     "python benchmarks/generator_defect.py": Rule(f"{DEFECT} --jobs 1", full=DEFECT),
