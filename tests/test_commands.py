@@ -121,6 +121,7 @@ RULES = {
     "python benchmarks/generator_defect.py": Rule(f"{DEFECT} --jobs 1", full=DEFECT),
     "python benchmarks/interval_coverage.py": Rule("--paths 10 --samples 200 --results coverage.json"),
     "python benchmarks/jumps.py": Rule("--rounds 2 --jumps 20000 --seeds 10", long=True, **RACE),
+    "python benchmarks/network_identity.py": Rule("--help", full="--help"),
     "python benchmarks/learning_rate.py": Rule(
         "--help", full="--rates 6e-3 --seeds 1", full_exits=(1,)
     ),  # a single rate is at the edge of its grid
