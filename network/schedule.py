@@ -50,6 +50,6 @@ class Schedule:
         """One line for the terminal."""
         begin, end = self.stretches[-1]
         t = self.training
-        over = f"over {t.warmup:g} of the {end - begin:,} steps"
+        over = f"over the first {round(t.warmup * (end - begin)):,} of {end - begin:,} steps"
         start = f"from step {begin:,} on, a stretch of its own: the rate" if begin else "the rate"
         return f"{start} rises {over} to {t.learning_rate:g} and falls to {t.final:g} of that"
