@@ -113,8 +113,11 @@ def main() -> None:
         written["systems"] = []
         for name, system in systems.items():
             start, cpu = time.perf_counter(), time.process_time()
-            found = measure(system, arguments.tolerance).as_dict()
-            del found["provenance"]
+            try:
+                found = measure(system, arguments.tolerance).as_dict()
+                del found["provenance"]
+            except theory.NumericalError as error:
+                found = {"system": name, "orders": [], "verdict": "ERROR", "reason": str(error)}
             found |= {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu}
             written["systems"].append(found)
             print(f"{name}: {found['verdict']} in {found['cpu_seconds']:.1f} CPU-s: {found['reason']}", flush=True)

@@ -20,6 +20,8 @@ from theory.flow import explicit_kernels as rk
 from theory.flow.faces import hold
 from theory.stationary.dense.kernels import SOLVED, eliminate, prepare, substitute, transpose_columns
 
+_SENSELESS = 1e4  # of ‖ε φ₁‖₁: no probability vector is near, and whether φ₁ has digits is for torch to judge
+
 
 class Room(NamedTuple):
     """Memory for one evaluation, and where everything lies."""
@@ -101,7 +103,7 @@ def drift_of_p(dA, g, p, v):
 @inner
 def manifold(eps, tolerance, box, room):
     """x = room.v[3] = p_st(y), with eps > 0 + ε φ₁(y), at y = room.at[m] held to its box; False where p_st is not that
-    simple. x, y are then in room.u."""
+    simple, or φ₁ beyond sense. x, y are then in room.u."""
     n, m = room.v.shape[1], room.at.shape[0]
     u, W, U, where = room.u, room.W[0], room.W[1], room.where
     S, exits, p, x = room.v[0], room.v[1], room.v[2], room.v[3]
@@ -123,8 +125,12 @@ def manifold(eps, tolerance, box, room):
         drift_of_p(room.dA, room.g, p, x)
         for _ in range(2):
             sum_zero(x, p, root, W, U, S, exits)
+        size = 0.0
         for i in range(n):
+            size += abs(x[i])
             u[i] = x[i] = p[i] + eps * x[i]
+        if not eps * size < _SENSELESS:
+            return False
     return True
 
 

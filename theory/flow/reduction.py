@@ -26,6 +26,7 @@ from theory.errors import NumericalError
 from theory.flow.reduced import reduced_flow
 from theory.flow.reduction_errors import (
     NOISE,
+    STEPS,
     VARIABLES,
     costs,
     draw_starts,
@@ -121,10 +122,10 @@ def trust(
     span = time_span(system, x0, y0) if span is None else check_positive(span, "span")
     t = torch.linspace(0.0, span, _TIMES, dtype=torch.float64)
     late = t >= _LAYER * span
-    zero = reduced_flow(system, y0, t, rtol=1e-11, atol=1e-13)
+    zero = reduced_flow(system, y0, t, rtol=1e-11, atol=1e-13, max_steps=STEPS)
     rate = slowest_rate(system, y0)
     small = 1e-5 * rate * span
-    one = reduced_flow(system, y0, t, order=1, eps=small, x0=x0, rtol=1e-11, atol=1e-13)
+    one = reduced_flow(system, y0, t, order=1, eps=small, x0=x0, rtol=1e-11, atol=1e-13, max_steps=STEPS)
     stayed = torch.isfinite(zero.y).flatten(1).all(-1) & torch.isfinite(one.y).flatten(1).all(-1)
     if not bool(stayed.any()):
         raise NumericalError(
