@@ -128,6 +128,8 @@ def _flat(block: dict[str, Any]) -> dict[str, float]:
 def _within(name: str) -> tuple[float, float] | None:
     """Between which numbers the figure of that name must lie: shares and relative sizes between 0 and 1."""
     last = name.rsplit(".", 1)[-1]
+    if last == "correlation_with_attention":
+        return (-1.0, 1.0)
     return (0.0, 1.0) if last in (*SCALE_FREE, "attracting", "contracting", "reached", "sine") else None
 
 
