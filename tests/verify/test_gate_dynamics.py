@@ -15,9 +15,10 @@ from verify.trained.gate_dynamics import GateModel
 
 F64 = torch.float64
 SIZE = st.floats(0.05, 4.0)
+START = st.floats(-1, 1).filter(lambda z: z == 0 or abs(z) > 1e-30)  # SciPy's step control squares errors
 
 
-@given(kappa=SIZE, h=st.floats(0, 4), decay=st.floats(0, 4), slope=st.floats(-1, 1), alpha=st.floats(-1, 1))
+@given(kappa=SIZE, h=st.floats(0, 4), decay=st.floats(0, 4), slope=START, alpha=START)
 def test_the_path_is_that_of_an_integrator(kappa, h, decay, slope, alpha):
     def flow(_, z):
         return [-z[1] - h * z[0], -(kappa**2) * z[0] - decay * z[1]]

@@ -57,10 +57,6 @@ def raises_in_A():
         return torch.eye(3)[y]
     return FastSlowSystem(generator=A, slow=lambda x, y: x[..., 1:] - y, n_states=2, n_slow=1, low=0.0, high=1.0)
 
-def cut():
-    return FastSlowSystem(generator=lambda y: generator(y.detach()), slow=lambda x, y: x[..., 1:] - y,
-                          n_states=2, n_slow=1, low=0.0, high=1.0)
-
 def nan_phi():
     return lambda y: torch.cat([y, 1 - y], -1) * torch.nan
 
@@ -99,6 +95,10 @@ def raises_in_g():
     def slow(x, y):
         return {64: x[..., 1:] - y}[len(y)]
     return FastSlowSystem(generator=generator, slow=slow, n_states=2, n_slow=1, low=0.0, high=1.0)
+
+def cut():
+    return FastSlowSystem(generator=lambda y: generator(y.detach()), slow=lambda x, y: x[..., 1:] - y,
+                          n_states=2, n_slow=1, low=0.0, high=1.0)
 """
 
 
