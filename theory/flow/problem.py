@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -145,7 +145,7 @@ def pose(
         g0=g0.detach(),
         box=box(system),
         captured=code,
-        event=event,
+        event=cast("Callable[[Tensor, Tensor], Tensor] | None", event),
     )
     return problem, batch
 

@@ -82,7 +82,8 @@ class Control(NamedTuple):
 def room(s: int, n: int, m: int) -> Room:
     """Memory for steps with s nodes."""
     e, N = np.empty, n + m
-    return Room(*(e((s, N)) for _ in range(5)), e((s, m, n)), e((2, N)), e(N), e((4, m)))
+    nodes = (s, N)
+    return Room(e(nodes), e(nodes), e(nodes), e(nodes), e(nodes), e((s, m, n)), e((2, N)), e(N), e((4, m)))
 
 
 @inner
