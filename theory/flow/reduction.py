@@ -30,10 +30,10 @@ from theory.flow.reduction_errors import (
     VARIABLES,
     costs,
     draw_starts,
+    fastest_rate,
     measured,
     second,
     sizes,
-    slowest_rate,
     time_span,
 )
 from theory.flow.reduction_order import LEAST, OrderTrust, judged
@@ -123,7 +123,7 @@ def trust(
     t = torch.linspace(0.0, span, _TIMES, dtype=torch.float64)
     late = t >= _LAYER * span
     zero = reduced_flow(system, y0, t, rtol=1e-11, atol=1e-13, max_steps=STEPS)
-    rate = slowest_rate(system, y0)
+    rate = fastest_rate(system, y0)
     small = 1e-5 * rate * span
     one = reduced_flow(system, y0, t, order=1, eps=small, x0=x0, rtol=1e-11, atol=1e-13, max_steps=STEPS)
     stayed = torch.isfinite(zero.y).flatten(1).all(-1) & torch.isfinite(one.y).flatten(1).all(-1)

@@ -37,7 +37,7 @@ def time_span(system: FastSlowSystem, x0: Tensor, y0: Tensor) -> float:
     return 0.25 / fastest if fastest > 0 else 1.0
 
 
-def slowest_rate(system: FastSlowSystem, y0: Tensor) -> float:
+def fastest_rate(system: FastSlowSystem, y0: Tensor) -> float:
     """The largest exit rate, the unit of ε: ε over the time span beside 1 over it."""
     return float(system.A(y0).detach().diagonal(dim1=-2, dim2=-1).abs().amax())
 
