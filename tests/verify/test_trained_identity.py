@@ -16,7 +16,8 @@ from theory import certificate, reduced_flow, simulate, slow_manifold, solve_sum
 from verify.manifold_gap import measure
 from verify.statistics.verdict import Verdict
 from verify.trained.identity.room_exact import exact_room, token_classes
-from verify.trained.identity.room_own_world import judge, own_world_room
+from verify.trained.identity.room_own_world import asymptotic, judge, own_world_room
+from verify.trained.identity.rooms import slope_of
 from verify.trained.identity.run import DEFAULT_MODEL, DEFAULT_TRAINING, trained_run
 from verify.trained.identity.text_states import resampled, stretches, text_states
 
@@ -89,6 +90,34 @@ def test_the_judgement():
     assert judge([], None, None, 1e-6, True, 1e-3)[0] is Verdict.VIOLATED
     unsolved = judge(rows, 1.0, (0.999, 1.001), 1e-6, True, 1e-12, ["P = 2 (gradient 4e-05)"])
     assert unsolved[0] is Verdict.INCONCLUSIVE and "NOT SOLVED at P = 2" in unsolved[1]
+
+
+def test_coarse_blocks_that_theory_gives_another_slope_stay_out_of_the_judgement():
+    """A chain that remembers three tokens: P × predicted grows until then, and a fit that follows it is not to blame."""
+    periods = [2**k for k in range(1, 12)]
+    gaps = [(1 - 0.7**P) / P for P in periods]
+    rows = [
+        {"period": P, "gap_tv": gap, "predicted_tv": gap, "residual": 0.0} for P, gap in zip(periods, gaps, strict=True)
+    ]
+    settled = asymptotic(rows)
+    assert 2 < settled[0]["period"] <= 16 and settled[-1] is rows[-1]
+    slope = slope_of(settled)
+    assert judge(settled, slope, (slope, slope), 1e-6, True, 1e-12)[0] is Verdict.HOLDS
+    assert judge(rows, slope_of(rows), (0.9, 0.91), 1e-6, True, 1e-12)[0] is Verdict.VIOLATED  # what it was called
+    assert asymptotic(settled) == settled and asymptotic([]) == []
+    short = asymptotic(rows[:6])  # nowhere slope one: too few rows are left to judge
+    assert judge(short, None, None, 1e-6, True, 1e-12)[0] is Verdict.INCONCLUSIVE
+
+
+def test_a_room_with_one_label_left_has_no_other_label(run, states):
+    """Another label's chain is then the label itself, whose residual is rounding: no mutant, and no VIOLATED."""
+    with pytest.MonkeyPatch.context() as small:
+        small.setattr("verify.trained.identity.room_exact.LABELS", 1)
+        small.setattr("verify.trained.identity.room_exact.PERIODS", (16,))
+        small.setattr("verify.trained.identity.room_exact.REPLICATES", 2)
+        small.setattr("verify.trained.identity.room_exact.token_classes", lambda *_: torch.zeros(27).long())
+        room = exact_room(run.training, states[0], run.data.tokenizer, 27)
+    assert {row["other_residual"] for row in room.rows} == {None} and str(room.verdict) == "HOLDS"
 
 
 @pytest.fixture(scope="module")
@@ -217,3 +246,6 @@ def test_plain_data_is_strict_json(run, exact, text):
         "residual",
     }
     assert len(network_figure(data).axes) == 2
+    alone = replace(exact, rows=[row | {"other_residual": None, "other_gap_tv": None} for row in exact.rows])
+    found = replace(found, rooms=[alone])
+    assert "–" in network_table(found) and len(network_figure(json.loads(found.to_json())).axes) == 1

@@ -31,10 +31,13 @@ from torch import Tensor
 
 from theory.arguments import check_integer
 from theory.chain.inverse import solve_sum_zero
+from theory.chain.twofold import matvec, quotient, two_product, two_sum
 from theory.generators.checks import recurrent_classes
 from theory.generators.doors import from_rates
 from theory.kinds import Indices, Integer
 from theory.stationary.distribution import stationary_distribution
+
+REFINEMENTS = 2  # each divides the error by 1/(κ η), till rounding of the solution is left
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,10 +191,9 @@ def identity_of_counts(counts: BlockCounts) -> StreamIdentity:
         )
     K, A = K[keep], from_rates(K[keep])
     p = stationary_distribution(A)
-    b = ((counts.last - counts.first)[present] / blocks[:, None])[keep]
-    drift = (K @ b[..., None])[..., 0]
-    # Of sum zero but for rounding, which must not reach A^#.
-    boundary = solve_sum_zero(A, drift - p * drift.sum(-1, keepdim=True), p) / counts.period
+    ends = (counts.last - counts.first)[present][keep]
+    b = ends / blocks[keep, None]
+    boundary = _boundary(J[keep], out_of[keep], into[keep], ends, blocks[keep] * counts.period, A, p)
     return StreamIdentity(
         period=counts.period,
         labels=which[keep],
@@ -206,6 +208,31 @@ def identity_of_counts(counts: BlockCounts) -> StreamIdentity:
         without_column=tuple(which[no_column].tolist()),
         several_classes=tuple(which[several].tolist()),
     )
+
+
+def _boundary(
+    J: Tensor, out_of: Tensor, into: Tensor, ends: Tensor, total: Tensor, A: Tensor, p: Tensor
+) -> Float[Tensor, "labels n"]:
+    """A^# K b / P from the counts, to rounding however slow the slowest rate of A is.
+
+    With K = J D^-1, D the counts out of each symbol, and z = D u the boundary solves (J − D) u = J c for
+    c = D^-1 b/P: whole numbers but for u. Residuals in twice the precision lose nothing of them, where the rounding
+    of K and of K b would be magnified by ‖A^#‖: 10⁶ and more where a label hardly leaves a set of symbols.
+    """
+    idle = out_of == 0  # its column of K is m⁺ = into/total
+    D = torch.where(idle, total[:, None], out_of)
+    J = torch.where(idle[:, None, :], into[:, :, None], J)
+    c = quotient(ends, D * total[:, None])
+    u = torch.zeros_like(p)
+    for _ in range(1 + REFINEMENTS):
+        d_high, d_low = two_sum(c[0], -u)
+        high, low = matvec(J, (d_high, d_low + c[1]))
+        own_high, own_low = two_product(D, u)
+        r_high, r_low = two_sum(high, own_high)
+        r = r_high + (r_low + (low + own_low))
+        # Of sum zero but for rounding, which must not reach A^#.
+        u = u + solve_sum_zero(A, r - p * r.sum(-1, keepdim=True), p) / D
+    return D * u
 
 
 def _transitions(pairs: Tensor, starts: Tensor, period: int, n: int) -> Float[Tensor, "n n"]:

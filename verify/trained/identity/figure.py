@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,7 @@ def _panel(axes: Axes, room: dict[str, Any]) -> None:
     )
     for key, label, colour, marker, style in SERIES[room["name"]]:
         if key in rows[0]:
-            values = [max(row[key], LOWEST) for row in rows]
+            values = [math.nan if row[key] is None else max(row[key], LOWEST) for row in rows]
             axes.plot(
                 periods, values, color=OKABE_ITO[colour], marker=marker, linestyle=style, markersize=4, label=label
             )

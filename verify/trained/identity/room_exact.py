@@ -59,7 +59,8 @@ def exact_room(tokens: Tensor, states: TextStates, tokenizer: Tokenizer, n_state
         else:
             intervals[kind] = None
     worst = max(max(float(row["residual"]), 0.0) for row in rows)
-    refused = min(min(float(row["swapped_residual"]), float(row["other_residual"])) for row in rows)
+    mutants = [row[key] for row in rows for key in ("swapped_residual", "other_residual")]
+    refused = min(float(residual) for residual in mutants if residual is not None)
     first = next(iter(kinds))
     verdict = ExactVerdict.HOLDS if worst <= TOLERANCE < refused else ExactVerdict.VIOLATED
     return Room(
@@ -88,7 +89,7 @@ def token_classes(tokenizer: Tokenizer, n_states: int) -> Tensor:
 
 def _row(found: StreamIdentity, kind: str) -> Row:
     weight, p = found.weights, found.stationary
-    other = p.roll(1, 0)
+    other = p.roll(1, 0) if len(p) > 1 else None  # another label's, where there is another
     tv = lambda difference: 0.5 * difference.abs().sum(-1)  # noqa: E731
     return {
         "labels": kind,
@@ -97,8 +98,8 @@ def _row(found: StreamIdentity, kind: str) -> Row:
         "predicted_tv": float(weight @ tv(found.boundary)),
         "residual": float(found.residual.max()),
         "swapped_residual": float(weight @ tv(found.after - p + found.boundary)),
-        "other_residual": float(weight @ tv(found.after - other - found.boundary)),
-        "other_gap_tv": float(weight @ tv(found.after - other)),
+        "other_residual": None if other is None else float(weight @ tv(found.after - other - found.boundary)),
+        "other_gap_tv": None if other is None else float(weight @ tv(found.after - other)),
         "spread_tv": float(weight @ tv(found.after - (weight[:, None] * found.after).sum(0))),
         "set_aside": len(found.without_column) + len(found.several_classes),
     }

@@ -51,11 +51,11 @@ def own_world_room(
     """The room for `model` (float64): states of tokens[T] to train on, and held-out ones to test at.
 
     theory_at: the states that p_st and prediction are taken at, if not those held out: a wrong theory against right
-    data. periods: powers of two, ascending (default 2 … 1,024; to 256 beyond 64 states). sizes: how many pairs, and
-    how many blocks for the start law.
+    data. periods: powers of two, ascending (default 2 … 1,024; 8 … 2,048 beyond 64 states, whose chains remember
+    longer). sizes: how many pairs, and how many blocks for the start law.
     """
     n = model.config.vocab_size
-    periods = list(periods) or [2**k for k in range(1, 11 if n <= 64 else 9)]
+    periods = list(periods) or [2**k for k in (range(1, 11) if n <= 64 else range(3, 12))]
     pair_count, start_count = sizes or (TRAINING_PAIRS if n <= 64 else TRAINING_PAIRS // 5, START_STATES)
     pairs, starts = training.sample(pair_count, seed=1), training.sample(start_count, seed=2)
     psi, psi_start, psi_test = (_features(model, states.y) for states in (pairs, starts, held_out))
@@ -113,7 +113,11 @@ def own_world_room(
             by_adamw = _by_adamw(model.phi_theta, pairs.y, means[period])(held_out.y)
             row["adamw_gap_tv"] = float(tv(by_adamw - p_test).mean())
         rows.append(row)
-    usable = [k for k, row in enumerate(rows) if not row["floor_limited"]]
+    above = [row for row in rows if not row["floor_limited"]]
+    settled = asymptotic(above)
+    for row in rows:
+        row["pre_asymptotic"] = row in above and row not in settled
+    usable = [k for k, row in enumerate(rows) if row in settled]
     slope = slope_of([rows[k] for k in usable])
     interval = (
         bootstrap_slope(
@@ -133,6 +137,19 @@ def own_world_room(
     return Room("own_world", verdict, reason, slope, interval, ratio, rows, facts)
 
 
+def asymptotic(rows: list[Row]) -> list[Row]:
+    """The finer of `rows` over which the *predicted* gap has slope one, to half the tolerance of the measured slope.
+
+    While K^P still remembers the start, P × gap grows with P: theory then says another slope than one. No measured
+    gap has a part in the choice.
+    """
+    for first in range(len(rows)):
+        slope = slope_of(rows[first:], "predicted_tv")
+        if slope is None or abs(slope - 1) <= SLOPE_WITHIN / 2:
+            return rows[first:]
+    return []
+
+
 def judge(
     rows: list[Row],
     slope: float | None,
@@ -142,7 +159,8 @@ def judge(
     missed: float,
     unsolved: Sequence[str] = (),
 ) -> tuple[Verdict, str, float | None]:
-    """(verdict, reason, median of measured over predicted in the finer half) of the rows that are above the floor.
+    """(verdict, reason, median of measured over predicted in the finer half) of the rows that are above the floor and
+    `asymptotic`.
 
     missed: how far the block means are from the prediction, relative to it, at worst over all rows. unsolved: the
     periods whose fit did not end at its optimum.
@@ -158,7 +176,11 @@ def judge(
     if unsolved:
         return Verdict.INCONCLUSIVE, f"the last layer is NOT SOLVED at {', '.join(unsolved)}", None
     if slope is None or interval is None or rows[-1]["period"] / rows[0]["period"] < 100:
-        return Verdict.INCONCLUSIVE, f"{len(rows)} rows above the floor {floor:.1e} do not span two decades", None
+        return (
+            Verdict.INCONCLUSIVE,
+            f"{len(rows)} rows above the floor {floor:.1e} for which theory says slope one do not span two decades",
+            None,
+        )
     finer = rows[len(rows) // 2 :]
     ratios = sorted(row["gap_tv"] / row["predicted_tv"] for row in finer)
     middle = ratios[len(ratios) // 2]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from verify.statistics.paired import t_interval
 
 ROOM_NAMES = ("exact", "own_world", "text")
 
@@ -16,13 +17,10 @@ def over_seeds(values: Sequence[float]) -> dict[str, Any]:
     >>> over_seeds([1.0, 1.02])["mean"]
     1.01
     """
-    from scipy.stats import t
-
-    if len(values) < 2:
+    interval = t_interval(values)
+    if interval is None:
         raise ValueError(f"an interval over seeds needs at least two, got {len(values)}")
-    mean = statistics.fmean(values)
-    half = float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
-    return {"mean": mean, "interval": [mean - half, mean + half], "values": list(values)}
+    return {"mean": statistics.fmean(values), "interval": list(interval), "values": list(values)}
 
 
 def slopes(networks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -52,8 +52,9 @@ def _room(room: Room) -> list[str]:
             )
         mark = f"  {row['set_aside']} labels set aside" if row.get("set_aside") else ""
         mark += "  floor-limited" if row.get("floor_limited") else ""
+        mark += "  pre-asymptotic" if row.get("pre_asymptotic") else ""
         mark += "" if row.get("converged", True) else "  NOT SOLVED"
-        lines.append(f"{row['period']:>6} " + " ".join(f"{row[key]:11.3e}" for _, key in columns) + mark)
+        lines.append(f"{row['period']:>6} " + " ".join(_number(row[key]) for _, key in columns) + mark)
     facts = room.facts
     if room.name == "own_world":
         lines.append(
@@ -73,3 +74,7 @@ def _room(room: Room) -> list[str]:
             lines.append(f"slope predicted {predicted:.3f}, to another y's p_st {other:.3f}")
     lines.append(f"verdict: {room.verdict} ({room.reason})")
     return lines
+
+
+def _number(value: float | None) -> str:
+    return f"{'–':>11}" if value is None else f"{value:11.3e}"
