@@ -19,6 +19,7 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 ROOMS = ("exact", "own_world", "text")
+DENSE_TOKENS = 2_000_000  # a sixth of what the generator networks saw
 
 
 def main() -> int:
@@ -34,20 +35,25 @@ def main() -> int:
         "--slow", type=int, nargs="*", default=[], help="further numbers of slow variables, P = 2, 4, 8"
     )
     parser.add_argument("--bpe", type=int, nargs="*", default=[], help="vocabularies of byte pairs")
+    parser.add_argument("--dense", type=int, default=2, help="seeds of a dense model on the same letters")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--cells", type=Path, default=RESULTS / "cells")
     parser.add_argument("--out", type=Path, default=RESULTS / "network_identity.json", help="the figure lies beside it")
     options = parser.parse_args()
 
+    from network import FastSlowConfig, TrainConfig
     from network.atomic import write_atomic
+    from network.corpus import open_corpus
     from verify.cells import run_cells
     from verify.claim import Profile
     from verify.claims.identity_on_text import CLAIM
     from verify.command_line import check_device, strict_json
     from verify.plotting import save_figure
     from verify.statistics.provenance import provenance
+    from verify.trained.cell import training_cell
     from verify.trained.identity.cell import identity_cell
     from verify.trained.identity.figure import network_figure
+    from verify.trained.identity.run import TEXTS
     from verify.trained.identity.study import as_trained, ratios, slopes
 
     device = check_device(options.device)
@@ -65,6 +71,17 @@ def main() -> int:
             for period in (2, 4, 8)
         ],
         "bpe": [identity_cell(seed=0, bpe=bpe, rooms=ROOMS, resolve=False, device=device) for bpe in options.bpe],
+        "dense": [
+            training_cell(
+                FastSlowConfig(arm="dense", n_layer=2, n_slow_layer=0, n_embd=64, block_size=256),
+                TrainConfig(tokens=DENSE_TOKENS, learning_rate=6e-3, seed=seed),
+                corpus=(TEXTS,),
+                sha256=open_corpus(TEXTS).sha256,
+                device=device,
+                reading={"letters": True},
+            )
+            for seed in range(options.dense)
+        ],
     }
     ended = run_cells([cell for some in cells.values() for cell in some], folder=options.cells, jobs=1)
     failed = [one for one in ended if one.failed]
@@ -82,6 +99,7 @@ def main() -> int:
         "identity_on_text": {key: identity[key] for key in ("measured", "bound", "details", "reason")},
         "networks": found["seeds"] + found["periods"] + found["slow"],
         "bpe": found["bpe"],
+        "dense": [{key: one[key] for key in ("seed", "tokens", "validation_loss")} for one in found["dense"]],
         "provenance": provenance(seed=0, device=device),
     }
     write_atomic(options.out, (strict_json(whole) + "\n").encode())

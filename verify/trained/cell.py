@@ -42,8 +42,8 @@ def training_cell(
 ) -> Cell:
     """The cell that trains `model` as `training` says on the texts `corpus`, whose contents have that `sha256`.
 
-    The vocabulary is the corpus's own, whatever `model` names. reading: `exclude`, `skip_undecodable` and `bpe`, where
-    they are given.
+    The vocabulary is the corpus's own, whatever `model` names. reading: `exclude`, `skip_undecodable`, `bpe` and
+    `letters`, where they are given.
     """
     used, training = canonical(model), canonical_training(training, model.arm)
     sizes = used.differing()
@@ -112,11 +112,11 @@ def train_cell(configuration: dict[str, Any]) -> dict[str, Any]:
     from network.training import train
 
     reading = dict(configuration.get("reading", {}))
-    bpe = reading.pop("bpe", None)
+    bpe, letters = reading.pop("bpe", None), reading.pop("letters", False)
     corpus = open_corpus(configuration["corpus"], **reading)
     if corpus.sha256 != configuration["sha256"]:
         raise ValueError(f"the corpus {corpus.name} holds other texts here: its sha256 is {corpus.sha256}")
-    data = load_data(corpus, bpe_vocab=bpe)
+    data = load_data(corpus, bpe_vocab=bpe, letters=letters)
     model = FastSlowConfig.from_dict({**FIRST_MODEL, **configuration["model"], "vocab_size": data.vocab_size})
     training = TrainConfig.from_dict({**FIRST_TRAINING, **configuration["training"]})
     with one_thread(), processes(configuration["device"]) as group:
