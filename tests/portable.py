@@ -49,7 +49,9 @@ FEATURES = {"znver2": "+avx,+avx2,+fma,+bmi,+bmi2", "sandybridge": "+avx"}
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Run the tests marked numerical on emulated processors.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of {', '.join(COMBINATIONS)} (default: all)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the result as JSON")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="write the result as JSON, beside those of other combinations there"
+    )
     parser.add_argument("--processes", type=int, default=2, help="how many cores to use (default: 2)")
     options = parser.parse_args(arguments)
     for name in options.names:
@@ -139,12 +141,22 @@ def line(result: dict[str, Any]) -> str:
 
 
 def write(file: Path, host: dict[str, str], results: list[dict[str, Any]]) -> None:
-    """The result as JSON, with the processor that emulated the others; whole or not at all."""
+    """The result as JSON, with the processor that emulated the others; whole or not at all.
+
+    What the file holds of other combinations stays, with the commit that it was run on, unless another processor
+    emulated them.
+    """
     sys.path.insert(0, str(ROOT))
     from verify.statistics.provenance import provenance
 
     made = provenance(seed=0, device="cpu")
-    text = json.dumps({"provenance": made, "tests": TESTS, "host": host, "combinations": results}, indent=1)
+    found = {result["name"]: result | {"commit": made["commit"]} for result in results}
+    if file.exists():
+        before = json.loads(file.read_text())
+        if before["host"] == host and before["provenance"]["processor"] == made["processor"]:
+            found = {result["name"]: result for result in before["combinations"]} | found
+    ordered = [found[name] for name in COMBINATIONS if name in found]
+    text = json.dumps({"provenance": made, "tests": TESTS, "host": host, "combinations": ordered}, indent=1)
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(".part")
     part.write_text(text + "\n")
