@@ -93,7 +93,7 @@ def test_the_judgement():
 
 
 def test_coarse_blocks_that_theory_gives_another_slope_stay_out_of_the_judgement():
-    """A chain that remembers three tokens: P × predicted grows until then, and a fit that follows it is not to blame."""
+    """A chain that remembers three tokens: P × predicted grows until then, and a fit that follows is not to blame."""
     periods = [2**k for k in range(1, 12)]
     gaps = [(1 - 0.7**P) / P for P in periods]
     rows = [
