@@ -156,11 +156,13 @@ def test_blind_is_coupled_to_its_neighbours_pooled_tokens():
     tokens = random_tokens(batch=2)
     twins = tokens[:1].expand(2, -1)
     with torch.no_grad():
-        # With two equal sequences another one's content is one's own; with different ones it is not.
-        assert torch.equal(blind(twins), coupled(twins))
-        assert not torch.equal(blind(tokens), coupled(tokens))
+        # With two equal sequences another one's content is one's own; with different ones it is not. Kernels may sum
+        # the two rows of a batch in different orders: three blocks of sums of 64 terms, logits of order one.
+        rounding = 1e3 * 2.0**-53
+        assert (blind(twins) - coupled(twins)).abs().max() <= rounding
+        assert (blind(tokens) - coupled(tokens)).abs().max() > 1e6 * rounding
         swapped = torch.stack([tokens[0], random_tokens(1, seed=9)[0]])
-        assert not torch.equal(blind(tokens)[0], blind(swapped)[0])
+        assert (blind(tokens)[0] - blind(swapped)[0]).abs().max() > 1e6 * rounding
         assert torch.equal(coupled(tokens)[0], coupled(swapped)[0])
 
 
