@@ -1,8 +1,8 @@
-"""All that needs a device, in one command under seven minutes: agreement, training, p_st, flow, blocks.
+"""All that needs a device, in one command under seven minutes: agreement, training, p_st, flow, blocks, pretrained.
 
     python benchmarks/on_gpu.py [--device cuda] [--out benchmarks/results/on_gpu.json]
 
-Six parts, each with its own figures in the JSON beside the device's name; a part that fails is named with its error
+Seven parts, each with its own figures in the JSON beside the device's name; a part that fails is named with its error
 and the others go on. `--small` is a rehearsal at sizes for a CPU, and its figures say nothing.
 
 * arms: logits and gradients of every arm on the device against float64 on the CPU, in float32 and bfloat16;
@@ -11,6 +11,8 @@ and the others go on. `--small` is a rehearsal at sizes for a CPU, and its figur
 * stationary: seconds of batched p_st on the device and on the CPU, and the largest relative difference of an entry;
 * flow: seconds of 256 stiff trajectories on both, and the largest difference;
 * blocks: Jacobians of a network's fast blocks against the nearest generator, on both, and the largest difference;
+* pretrained: one layer of a GPT-2 and of a Llama of transformers as drawn (extra `pretrained`; no weights are needed),
+  on both, in float64 and float32, and the largest difference of a distance;
 * tests: those of tests/test_devices.py that take a device, as far as the time allows.
 
 Exit codes: 0 every part ended; 2 no such device; 3 a part failed.
@@ -185,6 +187,56 @@ def blocks(device: Any, small: bool) -> list[dict[str, Any]]:
     return [{"d": config.n_embd, "T": length, "device_seconds": there, "cpu_seconds": here, "difference": apart}]
 
 
+def pretrained(device: Any, small: bool) -> list[dict[str, Any]]:
+    """A layer of transformers of the shape that people use, on the device and on the CPU."""
+    import copy
+
+    import torch
+    from transformers import GPT2Config, GPT2Model, LlamaConfig, LlamaModel
+
+    from verify.generator_defect import measure_pretrained
+
+    width, length = (16, 8) if small else (512, 96)
+    ends = {"bos_token_id": 0, "eos_token_id": 0, "vocab_size": 256}
+    llama = LlamaConfig(
+        hidden_size=width,
+        intermediate_size=3 * width,
+        num_hidden_layers=1,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        **ends,
+    )
+    configurations = [(GPT2Model, GPT2Config(n_embd=width, n_layer=1, n_head=8, **ends)), (LlamaModel, llama)]
+    tokens = torch.randint(256, (length,), generator=torch.Generator().manual_seed(0))
+    found = []
+    for family, configuration in configurations:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = family(configuration)
+
+        def layer(place: Any, dtype: Any, model: Any = model) -> Any:
+            there = copy.deepcopy(model).to(place)
+            return measure_pretrained(there, tokens, init_seeds=0, dtype=dtype, spectrum=4).layers[0]
+
+        reference, cpu_seconds = once(lambda layer=layer: layer(torch.device("cpu"), torch.float64))
+        for dtype in (torch.float64, torch.float32):
+            own, first = once(lambda layer=layer, dtype=dtype: layer(device, dtype))  # kernels load in the first call
+            own, again = once(lambda layer=layer, dtype=dtype: layer(device, dtype))
+            axes = ("channel", "token")
+            apart = max(abs(own[axis]["shifted_distance"] - reference[axis]["shifted_distance"]) for axis in axes)
+            about = {"family": family.__name__, "d": width, "T": length, "dtype": str(dtype).removeprefix("torch.")}
+            times = {"first_seconds": first, "device_seconds": again, "cpu_seconds": cpu_seconds}
+            found.append({**about, **times, "difference": apart})
+    return found
+
+
+def once(work: Callable[[], Any]) -> tuple[Any, float]:
+    """What came out (read back already), and its seconds."""
+    start = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - start
+
+
 def tests(allowed: float) -> list[dict[str, Any]]:
     """The tests of the commands on CUDA, ended when the time is over."""
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-k", "cuda", "tests/test_devices.py"]
@@ -235,7 +287,7 @@ def main() -> int:
     result: dict[str, Any] = {"device": name, "small": chosen.small, "parts": {}, "failed": {}}
     parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
         part.__name__: (lambda part=part: part(device, chosen.small))
-        for part in (arms, training, stationary, flow, blocks)
+        for part in (arms, training, stationary, flow, blocks, pretrained)
     }
     if not chosen.small:
         parts["tests"] = lambda: tests(ALLOWED - (time.perf_counter() - begin))

@@ -14,7 +14,7 @@ from network.corpus import open_corpus
 from network.data import load_data
 from network.training import train
 from network.training_config import TrainConfig
-from verify.generator_defect.block import against, block_defect, iterate
+from verify.generator_defect.block import against, iterate, update_defect
 from verify.generator_defect.command import main
 from verify.generator_defect.distance import SCALE_FREE, figures, gaussian_null, mean_figures, rotated_null
 from verify.generator_defect.jacobian import block_jacobians, jacobians
@@ -171,7 +171,7 @@ def test_attraction_allows_for_one_conserved_direction_and_for_no_more():
     cases = [(A, 1, 1), (A.T, 1, 1), (two, 0, 0), (A + 1e-9, 0, 0), (A - 0.1, 1, 1), (60 * A, 1, 0), (pure, 1, 1)]
     for J, attracting, contracting in cases:
         x = torch.zeros(1, 2, len(J), dtype=torch.float64)
-        found = block_defect(
+        found = update_defect(
             J.expand(1, 2, *J.shape),
             A[None],
             lambda u, J=J: u @ J.T,

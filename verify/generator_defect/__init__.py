@@ -11,6 +11,10 @@ bounds the stream, and a fixed point is not to be expected before it is seen.
 With several runs that differ in their seed alone, the mean over them stands with Student's 95 % interval. Beside the
 network stands a true generator block under the same measurement, at the periods of the runs (reference.py).
 
+With --model the blocks of a pretrained transformer of Hugging Face are measured, decoder or encoder (pretrained/): each
+layer beside random initialisations of its own configuration. Give it a folder, or the name of an installed package or
+of a cached model; weights in safetensors or, with --gguf, in GGUF. Nothing is downloaded.
+
 Exit codes: 0 measured; 2 usage or input; 3 a stream that is not finite, or another numerical failure; 130 interrupted.
 """
 
@@ -24,19 +28,32 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from verify.generator_defect.block import block_defect
+    from verify.generator_defect.block import update_defect
+    from verify.generator_defect.foreign import block_defect
     from verify.generator_defect.jacobian import jacobians
     from verify.generator_defect.measurement import GeneratorDefect, measure_defect
+    from verify.generator_defect.pretrained.measurement import PretrainedDefect, measure_pretrained
 
-__all__ = ["GeneratorDefect", "block_defect", "jacobians", "measure_defect"]
+__all__ = [
+    "GeneratorDefect",
+    "PretrainedDefect",
+    "block_defect",
+    "jacobians",
+    "measure_defect",
+    "measure_pretrained",
+    "update_defect",
+]
 __getattr__: Callable[[str], Any]
 __dir__: Callable[[], list[str]]
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "GeneratorDefect": "verify.generator_defect.measurement",
-        "block_defect": "verify.generator_defect.block",
+        "PretrainedDefect": "verify.generator_defect.pretrained.measurement",
+        "block_defect": "verify.generator_defect.foreign",
         "jacobians": "verify.generator_defect.jacobian",
         "measure_defect": "verify.generator_defect.measurement",
+        "measure_pretrained": "verify.generator_defect.pretrained.measurement",
+        "update_defect": "verify.generator_defect.block",
     },
 )

@@ -86,8 +86,14 @@ class BlockDefect:
     phi_state: Manifold | None
     phi_fixed_point: Manifold | None
 
+    def table(self) -> str:
+        """A line per axis with its nulls, then attraction and fixed point."""
+        from verify.generator_defect.table import block_table
 
-def block_defect(
+        return block_table(self)
+
+
+def update_defect(
     channel: Float[Tensor, "B T d d"],
     token: Float[Tensor, "S L L"],
     update: Callable[[Tensor], Tensor],
@@ -109,13 +115,13 @@ def block_defect(
 
     Examples:
         >>> import torch
-        >>> from verify.generator_defect import block_defect, jacobians
+        >>> from verify.generator_defect import jacobians, update_defect
         >>> A = torch.tensor([[-0.5, 0.25], [0.5, -0.25]], dtype=torch.float64)
         >>> x = torch.tensor([[[0.5, 0.5], [0.25, 0.75]]], dtype=torch.float64)
         >>> channel, token = jacobians(lambda x: x @ A.mT, x[0])
         >>> hears = torch.zeros(1, 2, dtype=torch.bool)
         >>> what = {"phi": None, "hears": hears, "block": 0, "coupled": False}
-        >>> found = block_defect(channel[None], token[None], lambda x: x @ A.mT, x, **what)
+        >>> found = update_defect(channel[None], token[None], lambda x: x @ A.mT, x, **what)
         >>> round(found.channel.distance, 12)  # the update of a generator is one
         0.0
     """
@@ -134,8 +140,8 @@ def block_defect(
         correlation_with_attention=None if attention is None else correlation_with_attention(tokens, attention.mean(0)),
         abscissa=float(real.max()),
         radius=float(size.max()),
-        attracting=_below_but_one(real, 0.0, rounding),
-        contracting=_below_but_one(size, 1.0, rounding),
+        attracting=below_but_one(real, 0.0, rounding),
+        contracting=below_but_one(size, 1.0, rounding),
         fixed_point=fixed_point,
         phi_state=against(phi, x, hears),
         phi_fixed_point=against(phi, end, hears & reached),
@@ -144,7 +150,7 @@ def block_defect(
     )
 
 
-def _below_but_one(values: Float[Tensor, "B T d"], limit: float, rounding: Float[Tensor, "B T"]) -> float:
+def below_but_one(values: Float[Tensor, "B T d"], limit: float, rounding: Float[Tensor, "B T"]) -> float:
     """The fraction of tokens all of whose values are below the limit, of which the largest may also be on it."""
     largest, *next_largest = values.sort(-1, descending=True).values[..., :2].unbind(-1)
     below = largest <= limit + rounding

@@ -13,9 +13,13 @@ from network.command_line import seed_number
 from verify.command_line import Parser, UsageError, check_device, positive_integer, run, strict_json
 from verify.generator_defect import __doc__ as ABOUT
 from verify.generator_defect.measurement import measure_defect
+from verify.generator_defect.pretrained.command import FOR_MODELS, add_options, measure_model
 
 if TYPE_CHECKING:
     from verify.generator_defect.measurement import GeneratorDefect
+
+SEQUENCES, ITERATIONS = 4, 500
+FOR_RUNS = ("sequences", "iterations", "corpus")
 
 
 def validation_tokens(source: dict[str, Any], sequences: int, length: int, corpus: Sequence[str] | None = None) -> Any:
@@ -45,17 +49,19 @@ def validation_tokens(source: dict[str, Any], sequences: int, length: int, corpu
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
     p = Parser(prog="python -m verify.generator_defect", description=ABOUT)
-    p.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs, or of single checkpoints")
+    p.add_argument("runs", nargs="*", metavar="RUN", help="folders of runs, or of single checkpoints")
     p.add_argument(
-        "--length", type=positive_integer, metavar="T", help="tokens a sequence; default min(block_size, 64)"
+        "--length",
+        type=positive_integer,
+        metavar="T",
+        help="tokens a sequence; default min(block_size, 64), of a --model 48",
     )
-    p.add_argument("--sequences", type=positive_integer, default=4, metavar="B", help="default %(default)s")
-    p.add_argument(
-        "--iterations", type=positive_integer, default=500, help="towards a fixed point; default %(default)s"
-    )
+    p.add_argument("--sequences", type=positive_integer, metavar="B", help=f"of each RUN; default {SEQUENCES}")
+    p.add_argument("--iterations", type=positive_integer, help=f"to a fixed point, of each RUN; default {ITERATIONS}")
     p.add_argument("--corpus", nargs="+", help="where the texts of the runs lie now; default as recorded")
     p.add_argument("--seed", type=seed_number, default=0, help="of the nulls, 0 … 2^63 − 1; default %(default)s")
     p.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N; default %(default)s")
+    add_options(p)
     p.add_argument("--json", action="store_true", help="print JSON on stdout instead of tables")
     return p
 
@@ -63,7 +69,17 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     p = parser()
-    return run(partial(_command, p.parse_args(argv)), p.prog)
+    arguments = p.parse_args(argv)
+    foreign = arguments.model is not None
+    if foreign == bool(arguments.runs):
+        p.error("name folders of runs, or a pretrained model by --model DIR" + ", not both" * foreign)
+    wrong = [name for name in (FOR_RUNS if foreign else FOR_MODELS) if getattr(arguments, name)]
+    if wrong:
+        option = "--" + wrong[0].replace("_", "-")
+        p.error(f"argument {option}: only for {'runs, not for --model' if foreign else '--model DIR'}")
+    if foreign and arguments.text is None:
+        p.error("argument --text: --model needs a text to read: --text FILE")
+    return run(partial(measure_model if foreign else _command, arguments), p.prog)
 
 
 def _command(arguments: Any) -> int:
@@ -86,13 +102,14 @@ def _command(arguments: Any) -> int:
                 f"python -m verify.manifold_gap --network {name}"
             )
         opened.append((name, checkpoint, model))
+    sequences, iterations = arguments.sequences or SEQUENCES, arguments.iterations or ITERATIONS
     measured: list[dict[str, Any]] = []
     results: list[GeneratorDefect] = []
     for name, checkpoint, model in opened:
         print(f"{name}: step {checkpoint.step}", file=sys.stderr)  # noqa: T201
         length = arguments.length or min(model.config.block_size, 64)
-        tokens = validation_tokens(checkpoint.config["data"], arguments.sequences, length, arguments.corpus)
-        defect = measure_defect(model, tokens.to(device), iterations=arguments.iterations, seed=arguments.seed)
+        tokens = validation_tokens(checkpoint.config["data"], sequences, length, arguments.corpus)
+        defect = measure_defect(model, tokens.to(device), iterations=iterations, seed=arguments.seed)
         results.append(defect)
         texts = {key: checkpoint.config["data"][key] for key in ("sha256", "bpe")}  # wherever they lie
         training = checkpoint.config["training"]

@@ -58,23 +58,24 @@ class Null:
     high: float
 
 
-def figures(M: Float[Tensor, "*batch n n"]) -> dict[str, Tensor]:
-    """Every figure for each matrix of M[..., n, n], column convention: name -> [...]."""
+def figures(M: Float[Tensor, "*batch n n"], *, spectrum: bool = True) -> dict[str, Tensor]:
+    """Every figure for each matrix of M[..., n, n], column convention: name -> [...]; without `spectrum` no abscissa,
+    whose eigenvalues cost more than all the others."""
     n = M.shape[-1]
     eye = torch.eye(n, dtype=M.dtype, device=M.device)
     c = nearest_generator_shift(M)
     shifted = M - c[..., None, None] * eye
     off = M.masked_fill(eye.bool(), 0.0)
     centred = M - M.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None] * eye
-    return {
+    found = {
         "sum_defect": _sum_defect(M),
         "negative_mass": _ratio(off.clamp(max=0.0).abs().sum((-2, -1)), off.abs().sum((-2, -1))),
         "distance": _ratio(_norm(M - nearest_generator(M)), _norm(M)),
         "shifted_distance": _ratio(_norm(shifted - nearest_generator(shifted)), _norm(centred)),
         "shifted_sum_defect": _sum_defect(shifted),
         "shift": c,
-        "abscissa": torch.linalg.eigvals(M).real.amax(-1),
     }
+    return found | {"abscissa": torch.linalg.eigvals(M).real.amax(-1)} if spectrum else found
 
 
 def mean_figures(M: Float[Tensor, "*batch n n"]) -> DefectFigures:
@@ -95,7 +96,7 @@ def gaussian_null(n: int, *, samples: int, seed: int, causal: bool = False) -> d
 def rotated_null(M: Float[Tensor, "n n"], *, samples: int, seed: int) -> dict[str, Null]:
     """The scale-free figures of R M Rᵀ for random rotations R (Haar measure: QR of a normal matrix, signs fixed)."""
     R = rotations(M.shape[-1], samples=samples, seed=seed)
-    return ranges(R @ M.cpu() @ R.mT)
+    return ranges(R @ M.detach().cpu().double() @ R.mT)
 
 
 def rotations(n: int, *, samples: int, seed: int) -> Float[Tensor, "samples n n"]:
@@ -121,7 +122,7 @@ def plain(figures_or_nulls: DefectFigures | dict[str, Null]) -> dict[str, object
 
 def ranges(M: Float[Tensor, "samples n n"]) -> dict[str, Null]:
     """The scale-free figures over a sample of matrices: mean and central 95 %."""
-    found = figures(M)
+    found = figures(M, spectrum=False)
     ends = torch.tensor([0.5 - LEVEL / 2, 0.5 + LEVEL / 2], dtype=torch.float64)
     nulls = {}
     for name in SCALE_FREE:

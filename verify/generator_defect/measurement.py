@@ -71,7 +71,7 @@ def measure_defect(
     import torch
 
     from verify.generator_defect.attention import read_attention
-    from verify.generator_defect.block import ITERATIONS, ROTATIONS, block_defect
+    from verify.generator_defect.block import ITERATIONS, ROTATIONS, update_defect
     from verify.generator_defect.distance import gaussian_null
     from verify.generator_defect.jacobian import block_jacobians
 
@@ -95,7 +95,7 @@ def measure_defect(
             return block(x + signal, rotary) - x
 
         blocks.append(
-            block_defect(
+            update_defect(
                 torch.stack([channel for channel, _ in pairs]),
                 torch.stack([token for _, token in pairs]),
                 update,

@@ -39,7 +39,7 @@ def sign_flip_null(M: Float[Tensor, "n n"], *, samples: int, seed: int) -> dict[
     """The scale-free figures of M with the signs of its off-diagonal entries at random: diagonal and sizes are kept."""
     rng = torch.Generator().manual_seed(seed)
     n = M.shape[-1]
-    host = M.cpu()
+    host = M.detach().cpu().double()
     signs = torch.randint(2, (samples, n, n), generator=rng).to(host.dtype) * 2 - 1
     return ranges(torch.where(torch.eye(n, dtype=torch.bool), host, signs * host.abs()))
 
@@ -65,7 +65,7 @@ def layer_norm_null(
     makes its output (1 if None). Raises `ValueError` for a gain that is zero somewhere: no rotation passes it.
     """
     n = M.shape[-1]
-    host = M.cpu()
+    host = M.detach().cpu().double()
     ones = torch.ones(n, dtype=host.dtype)
     gains = []
     for name, gain in (("gain_in", gain_in), ("gain_out", gain_out)):

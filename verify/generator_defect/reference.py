@@ -17,7 +17,7 @@ from theory import spectral_gap, stationary_distribution, total_variation
 from theory.systems import random_exponential
 from theory.systems.attention import attention_weights
 from verify.fits import get_fit
-from verify.generator_defect.block import BlockDefect, block_defect, iterate
+from verify.generator_defect.block import BlockDefect, iterate, update_defect
 from verify.generator_defect.jacobian import jacobians
 from verify.observe import get_observer
 
@@ -72,7 +72,7 @@ def measure_reference(period: int, *, n_states: int = 64, seed: int = 0) -> Refe
     ]
     with torch.no_grad():
         learned = phi(y)
-    block = block_defect(
+    block = update_defect(
         channel,
         torch.stack(attention),
         update,

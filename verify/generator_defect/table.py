@@ -27,18 +27,29 @@ def defect_table(defect: GeneratorDefect) -> str:
         _HEAD,
     ]
     for block in defect.blocks:
-        name = f"block {block.block}" + " (coupled)" * block.coupled
-        lines.append(_figures(f"{name}: channel", block.channel))
-        lines.append(_nulls("  in random bases", block.rotated))
-        lines.append(_figures("  each token", block.channel_each))
-        lines.append(_nulls("  signs at random", block.channel_nulls.sign_flip))
-        lines.append(_figures("  token axis", block.token))
-        lines.append(_nulls("  signs at random", block.token_nulls.sign_flip))
-        lines.append(_figures("  signs turned", block.token_nulls.negated))
+        lines.extend(_block(block))
     lines.append(_nulls("Gaussian, channel", defect.channel_null))
     lines.append(_nulls("Gaussian, token", defect.token_null))
     lines.extend(_attraction(block) for block in defect.blocks)
     return "\n".join(lines)
+
+
+def block_table(block: BlockDefect) -> str:
+    """The lines of one block: both axes with their nulls, then attraction and fixed point."""
+    return "\n".join([_HEAD, *_block(block), _attraction(block)])
+
+
+def _block(block: BlockDefect) -> list[str]:
+    name = f"block {block.block}" + " (coupled)" * block.coupled
+    return [
+        _figures(f"{name}: channel", block.channel),
+        _nulls("  in random bases", block.rotated),
+        _figures("  each token", block.channel_each),
+        _nulls("  signs at random", block.channel_nulls.sign_flip),
+        _figures("  token axis", block.token),
+        _nulls("  signs at random", block.token_nulls.sign_flip),
+        _figures("  signs turned", block.token_nulls.negated),
+    ]
 
 
 def reference_table(references: Iterable[Reference]) -> str:

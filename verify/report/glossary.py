@@ -38,6 +38,21 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
         "token clock",
         "the discrete system that pooling runs: P fast steps at fixed y, then one slow step with their mean",
     ),
+    (
+        "channel axis, token axis",
+        "two parts of the Jacobian of one update of a block: d × d, what a token's channels do to one another, averaged"
+        " over tokens; T × T, what tokens do to one another, averaged over channels",
+    ),
+    (
+        "shifted distance",
+        "how far a matrix is from the nearest generator after the best multiple of the identity is taken off, relative "
+        "to its own size without its mean diagonal: 0 for a generator",
+    ),
+    (
+        "attention sink",
+        "the first token drawing most of the attention: a weight on it far above that of uniform attention, few steps "
+        "to it",
+    ),
     ("floor", "the error that the same fit makes on exact data: what is not above it says nothing"),
     ("paired interval", "Student's 95 % interval of the mean difference over seeds"),
     (
