@@ -183,7 +183,7 @@ def test_an_empty_batch_is_refused_by_name(name):
         theory.reduced_flow(theory.get_system("two_state"), y0, [0.0, 0.1], order=1, eps=eps)
 
 
-@pytest.mark.parametrize("name", ["driven_cycle", "birth_death", "sodium_channel"])
+@pytest.mark.parametrize("name", ["driven_cycle", "birth_death", "sodium_channel", "double_well"])
 def test_the_factors_of_the_elimination_give_phi_1(name):
     """x at the first time is p + ε φ₁(y0): by two substitutions in the kernel, by LU factors and torch's jvp here."""
     system = theory.get_system(name)

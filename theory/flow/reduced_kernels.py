@@ -2,8 +2,9 @@
 
 The elimination of I − W (`theory.stationary.dense.gth`) leaves I − W = (I − U) diag(S) (I − L), U_ik = W_ik / S_k for
 i < k and L_kj = W_kj / S_k for j < k, with W the jump chain left when state k was taken out, S_0 = 0. As
-A = (W − I) diag(s), s the exit rates, a solution of A z = v, v of sum zero, costs two substitutions. Moved along p to
-the sum zero it is A^# v, and
+A = (W − I) diag(s), s the exit rates, a solution of A z = v, v of sum zero, costs two substitutions. It is zero at the
+state that is left at the end, from which rounding grows like the ratio of probabilities: a likely state must be the
+last one, and an elimination that ended at an unlikely one is done again. Moved along p to the sum zero it is A^# v, and
 
     φ₁ = −A^# A^# (DA[g]) p.
 """
@@ -20,6 +21,7 @@ from theory.flow import explicit_kernels as rk
 from theory.flow.faces import hold
 from theory.stationary.dense.kernels import SOLVED, eliminate, prepare, substitute, transpose_columns
 
+_LIKELY = 0.25  # of the largest probability
 _SENSELESS = 1e4  # of ‖ε φ₁‖₁: no probability vector is near, and whether φ₁ has digits is for torch to judge
 
 
@@ -34,6 +36,7 @@ class Room(NamedTuple):
     g: np.ndarray  # [m]
     at: np.ndarray  # [m]
     where: np.ndarray  # addresses of the captured A, g, dA and of u, A, g, dA above
+    likely: np.ndarray  # [1], a likely state: the last one to be eliminated
 
 
 class Flow(NamedTuple):
@@ -55,7 +58,17 @@ def room(n: int, m: int, addresses: tuple[int, int, int]) -> Room:
     u, A, dA, g, v = e(n + m), e((n, n)), e((m, n, n)), e(m), e((6, n))
     v[0] = 1.0
     where = np.array([*addresses, *(one.ctypes.data for one in (u, A, g, dA))], np.int64)
-    return Room(u, A, e((2, n, n)), v, dA, g, e(m), where)
+    return Room(u, A, e((2, n, n)), v, dA, g, e(m), where, np.zeros(1, np.int64))
+
+
+@inner
+def exchange(W, root):
+    """States 0 and root change places."""
+    n = W.shape[0]
+    for j in range(n):
+        W[0, j], W[root, j] = W[root, j], W[0, j]
+    for i in range(n):
+        W[i, 0], W[i, root] = W[i, root], W[i, 0]
 
 
 @inner
@@ -111,11 +124,31 @@ def manifold(eps, tolerance, box, room):
         u[n + k] = room.at[k]
     hold(u[n:], box.low, box.high, box.base, box.period)
     call(where[0], where[3], where[4], 1)
-    status, root, watch = prepare(room.A, tolerance, W, exits, room.v[4:])
-    if status != SOLVED:
-        return False
-    transpose_columns(W, 0, n, U)
-    if not (eliminate(W, U, S, 0, n, watch) and substitute(W, S, exits, root, p, room.v[4:])):
+    root, settled = 0, False
+    for _ in range(3):
+        status, root, watch = prepare(room.A, tolerance, W, exits, room.v[4:])
+        if status != SOLVED:
+            return False
+        reached, likely = root, room.likely[0]
+        if eps > 0.0 and likely != root:
+            exchange(W, root)
+            exchange(W, likely)
+            root = likely
+        transpose_columns(W, 0, n, U)
+        if not (eliminate(W, U, S, 0, n, watch) and substitute(W, S, exits, root, p, room.v[4:])):
+            if root == reached:
+                return False
+            room.likely[0] = reached  # the likely state of another y need not be reached from all states here
+            continue
+        likely = root
+        for i in range(n):
+            if p[i] > p[likely]:
+                likely = i
+        settled = eps == 0.0 or p[root] >= _LIKELY * p[likely]
+        if settled:
+            break
+        room.likely[0] = likely
+    if not settled:
         return False
     for i in range(n):
         x[i] = u[i] = p[i]

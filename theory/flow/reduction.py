@@ -34,6 +34,7 @@ from theory.flow.reduction_errors import (
     measured,
     second,
     sizes,
+    small_step,
     time_span,
 )
 from theory.flow.reduction_order import LEAST, OrderTrust, judged
@@ -43,7 +44,8 @@ from theory.starts import check_system
 _TIMES = 51
 _LAYER = 0.25  # of the time span, which the layer is given
 _GRID = 2.0**0.5
-_BELOW, _ABOVE = 8.0, 4.0
+_BELOW, _ABOVE = 8.0, 4.0  # where the grid begins and ends, in parts of what is predicted
+_BELOW_EACH = 2.0  # and below what is predicted of each start
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -124,8 +126,7 @@ def trust(
     late = t >= _LAYER * span
     zero = reduced_flow(system, y0, t, rtol=1e-11, atol=1e-13, max_steps=STEPS)
     rate = fastest_rate(system, y0)
-    small = 1e-5 * rate * span
-    one = reduced_flow(system, y0, t, order=1, eps=small, x0=x0, rtol=1e-11, atol=1e-13, max_steps=STEPS)
+    small, one = small_step(system, x0, y0, t, zero, rate * span)
     stayed = torch.isfinite(zero.y).flatten(1).all(-1) & torch.isfinite(one.y).flatten(1).all(-1)
     if not bool(stayed.any()):
         raise NumericalError(
@@ -139,8 +140,9 @@ def trust(
     scale = {v: float(constants[v].median()) for v in VARIABLES}
     known = [tolerance / c for c in scale.values() if c > LEAST]
     centre = min(known) if known else tolerance * rate * span
-    low = centre / _BELOW
-    quadratic = second(system, x0, y0, t, late, 0.5 * low)
+    each = [float((tolerance / constants[v].clamp_min(LEAST)).min()) for v in VARIABLES if scale[v] > LEAST]
+    low = min([centre / _BELOW, *(one / _BELOW_EACH for one in each)])
+    quadratic = second(system, x0, y0, t, late, 0.5 * centre / _BELOW)
     centres = [*known, *(math.sqrt(tolerance / c) for v in VARIABLES if (c := float(quadratic[v].median())) > LEAST)]
     high = _ABOVE * max(centres, default=centre)
     if eps is None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from theory.errors import NumericalError
 from theory.fast_slow import FastSlowSystem
-from theory.flow.reduced import reduced_flow
+from theory.flow.reduced import ReducedTrajectory, reduced_flow
 from theory.flow.solve import simulate
 from theory.starts import evaluate_start
 
@@ -19,6 +19,7 @@ VARIABLES = ("x", "y")
 STEPS = 200  # a reduced flow that needs more across a quarter of the box is not slow: its φ₁ is beyond sense
 NOISE = 1e-10  # what the integrations at 1e-11 leave
 _RTOL, _ATOL = 1e-9, 1e-11
+_CHANGE = 1e-5
 
 
 def draw_starts(system: FastSlowSystem, count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -51,6 +52,25 @@ def sizes(system: FastSlowSystem, dx: Tensor, dy: Tensor, late: Tensor) -> dict[
         "x": 0.5 * dx.abs().sum(-1)[..., late].amax(-1),
         "y": (dy.abs() / width).amax(-1)[..., late].amax(-1),
     }
+
+
+def small_step(
+    system: FastSlowSystem, x0: Tensor, y0: Tensor, t: Tensor, zero: ReducedTrajectory, unit: float
+) -> tuple[float, ReducedTrajectory]:
+    """An ε at which order 1 differs from order 0, `zero`, by some 1e-5, linearly in ε, and order 1 there.
+
+    At most 1e-5 of `unit`. A first try, at a millionth of that, says how large ε φ₁ is: 1e9 on a metastable chain.
+    """
+
+    def order_1(eps: float) -> ReducedTrajectory:
+        return reduced_flow(system, y0, t, order=1, eps=eps, x0=x0, rtol=1e-11, atol=1e-13, max_steps=STEPS)
+
+    first, most = 1e-11 * unit, 1e-5 * unit
+    one = order_1(first)
+    change = sizes(system, one.x - zero.x, one.y - zero.y, torch.ones_like(t, dtype=torch.bool))
+    largest = float(torch.nan_to_num(torch.maximum(change["x"], change["y"])).amax())
+    small = min(most, first * _CHANGE / max(largest, 1e-300))
+    return small, order_1(small)
 
 
 def second(system: FastSlowSystem, x0: Tensor, y0: Tensor, t: Tensor, late: Tensor, small: float) -> dict[str, Tensor]:

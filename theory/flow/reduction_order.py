@@ -13,14 +13,16 @@ from theory.flow.reduction_errors import VARIABLES
 
 LEAST = 1e-10  # a constant below this is rounding: nothing of that order
 _ASYMPTOTIC = 0.2
+_RESOLVED = 1e-6  # of an error: a thousand times the tolerance of the integrations
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OrderTrust:
     """One order of the reduced flow; every field holds "x" and "y".
 
-    predicted, eps: ε* by theory and as measured, medians over starts; interval: the least and the largest over starts.
-    slope: of the error in ε, at the smallest ε. next_over_leading: the next order over the leading one at ε*;
+    predicted, eps: ε* by theory and as measured, medians over starts; interval: the least and the largest over starts,
+    at an end of the grid where one lies beyond.
+    slope: of the error in ε, at the smallest ε at which it is resolved. next_over_leading: the next order over the leading one at ε*;
     pre_asymptotic: that it is above 0.2, so that the leading term alone does not decide. None with a `reason`.
     errors[k]: the largest error over starts at the ε of `Trust.grid`.
     """
@@ -55,10 +57,10 @@ def judged(
     for v in VARIABLES:
         e = errors[v]
         crossings = [_crossing(grid, e[:, i].tolist(), tolerance) for i in range(e.shape[1])]
-        inside = sorted(c for c in crossings if c is not None)
-        if len(inside) * 2 > len(crossings):
-            fields["eps"][v] = _median(inside)
-            fields["interval"][v] = (inside[0], inside[-1])
+        middle = _median(sorted(crossings))
+        if 0.0 < middle < math.inf:
+            fields["eps"][v] = middle
+            fields["interval"][v] = (max(min(crossings), grid[0]), min(max(crossings), grid[-1]))
         constant = float(constants[v].median())
         if constant <= LEAST:
             fields["reason"][v] = (
@@ -68,7 +70,7 @@ def judged(
             continue
         each = (tolerance / constants[v].clamp_min(LEAST)) ** (1.0 / power)
         fields["predicted"][v] = float(each.median())
-        fields["slope"][v] = _slope(grid, e)
+        fields["slope"][v] = _slope(grid, e, tolerance)
         if fields["eps"][v] is None:
             fields["reason"][v] = f"the error in {v} does not pass the tolerance within the ε that were tried"
             continue
@@ -103,31 +105,38 @@ def judged(
     )
 
 
-def _crossing(grid: list[float], errors: list[float], tolerance: float) -> float | None:
-    """The ε at which the error first passes the tolerance, between grid points by a power law; None if it does not."""
+def _crossing(grid: list[float], errors: list[float], tolerance: float) -> float:
+    """The largest ε up to which the error stays within the tolerance, between grid points by a power law.
+
+    0 where it never does, inf where it always does; an error that is NaN is one that does not.
+    """
     for k, error in enumerate(errors):
         if error <= tolerance:
             continue
-        if k == 0 or not math.isfinite(error):
-            return None
+        if k == 0:
+            return 0.0
+        if not math.isfinite(error):
+            return grid[k - 1]
         before = max(errors[k - 1], 1e-300)
         part = math.log(tolerance / before) / math.log(error / before)
         return grid[k - 1] * (grid[k] / grid[k - 1]) ** part
+    return math.inf
+
+
+def _slope(grid: list[float], errors: Tensor, tolerance: float) -> float | None:
+    """The slope of the error in ε between two ε that follow with one between, of the median start: the first two at
+    which the error stands above that of the integrations."""
+    resolved = min(_RESOLVED, 0.01 * tolerance)
+    for k in range(len(grid) - 2):
+        if not float(errors[k].nanmedian()) > resolved:
+            continue
+        ratio = (errors[k + 2] / errors[k]).log() / math.log(grid[k + 2] / grid[k])
+        ratio = ratio[torch.isfinite(ratio)]
+        return float(ratio.median()) if len(ratio) else None
     return None
 
 
-def _slope(grid: list[float], errors: Tensor) -> float | None:
-    """The slope of the error in ε between the first and the third ε, of the median start."""
-    if len(grid) < 3:
-        return None
-    ratio = (errors[2] / errors[0]).log() / math.log(grid[2] / grid[0])
-    ratio = ratio[torch.isfinite(ratio)]
-    return float(ratio.median()) if len(ratio) else None
-
-
 def _median(values: list[float]) -> float:
-    return (
-        values[len(values) // 2]
-        if len(values) % 2
-        else math.sqrt(values[len(values) // 2 - 1] * values[len(values) // 2])
-    )
+    """Of sorted values; between two the geometric mean, 0 or inf where one of them is."""
+    low, high = values[(len(values) - 1) // 2], values[len(values) // 2]
+    return min(low, high) if low in (0.0, math.inf) else math.sqrt(low * high)

@@ -22,31 +22,40 @@ _STRIP = 8  # states taken out between two updates of what is left
 def root_state(A, work):
     """A state that all others reach (then A has one recurrent class), or -1. work[2, n] is room."""
     n = A.shape[0]
-    seen, stack = work[0], work[1]
+    unseen, stack = work[0], work[1]
     root = 0
     for again in range(2):
+        left = n  # in unseen[:left], what is not known to reach a start so far
         for j in range(n):
-            seen[j] = 0.0
-        for start in range(n):
-            if seen[start] > 0.0 or (again == 1 and start > 0):
-                continue
+            unseen[j] = n - 1 - j
+        while left > 0:
+            # the first start that such a state reaches is reached by all as well, hence the last one: it is tried again
+            start = root if again == 1 else int(unseen[left - 1])
             if again == 0:
                 root = start
+            for k in range(left):
+                if unseen[k] == start:
+                    left -= 1
+                    unseen[k] = unseen[left]
+                    break
             top = 0
-            stack[0] = root
-            seen[root] = 1.0
-            while top >= 0:
+            stack[0] = start
+            while top >= 0 and left > 0:
                 i = int(stack[top])
                 top -= 1
-                for j in range(n):
-                    if A[i, j] > 0 and seen[j] == 0.0:
-                        seen[j] = 1.0
+                k = 0
+                while k < left:
+                    j = int(unseen[k])
+                    if A[i, j] > 0:
+                        left -= 1
+                        unseen[k] = unseen[left]
                         top += 1
                         stack[top] = j
-    for j in range(n):
-        if seen[j] == 0.0:
-            return -1
-    return root
+                    else:
+                        k += 1
+            if again == 1 or (left == 0 and root == 0):
+                return root if left == 0 else -1
+    return -1
 
 
 @summed
@@ -82,12 +91,17 @@ def prepare(A, tolerance, W, exit_rate, work):
             small += row[j] < TINY
     root = 0
     if small > 0:
+        negative, lost = 0, 0  # a rate that is lost, or has lost digits, beside the exit rate of its column
         for i in range(n):
+            rates, row = A[i], W[i]
             for j in range(n):
-                if i != j and A[i, j] < 0:
-                    return REFUSED, 0, True
-                # a rate that is lost, or has lost digits, beside the exit rate of its column
-                ranged &= i == j or A[i, j] == 0 or W[i, j] >= TINY
+                negative += rates[j] < 0
+                lost += (rates[j] != 0) & (row[j] < TINY)
+            negative -= rates[i] < 0
+            lost -= rates[i] != 0
+        if negative > 0:
+            return REFUSED, 0, True
+        ranged &= lost == 0
         root = root_state(A, work)
         if root < 0:
             return NOT_UNIQUE, 0, True
@@ -108,24 +122,27 @@ def transpose_columns(W, begin, end, U):
 
 
 @summed
+def _add_rows(target, length, factors, i, rows, first, begin):
+    """target[:length] += Σ_m factors[first + m, i] rows[begin + m, :length], m < _STRIP = 8. Of a sparse chain many
+    factors are zero."""
+    a0, a1, a2, a3 = factors[first, i], factors[first + 1, i], factors[first + 2, i], factors[first + 3, i]
+    a4, a5, a6, a7 = factors[first + 4, i], factors[first + 5, i], factors[first + 6, i], factors[first + 7, i]
+    if a0 + a1 + a2 + a3 + a4 + a5 + a6 + a7 == 0:
+        return
+    b = begin
+    for j in range(length):
+        target[j] += ((a0 * rows[b, j] + a1 * rows[b + 1, j]) + (a2 * rows[b + 2, j] + a3 * rows[b + 3, j])) + (
+            (a4 * rows[b + 4, j] + a5 * rows[b + 5, j]) + (a6 * rows[b + 6, j] + a7 * rows[b + 7, j])
+        )
+
+
+@summed
 def _spread(W, U, begin, start):
-    """Rows and columns begin, …, start-1 receive what jumps through the _STRIP = 8 states from `start` on."""
+    """Rows and columns begin, …, start-1 receive what jumps through the _STRIP states from `start` on."""
     k = start - begin
     for i in range(begin, start):
-        a0, a1, a2, a3 = U[k, i], U[k + 1, i], U[k + 2, i], U[k + 3, i]
-        a4, a5, a6, a7 = U[k + 4, i], U[k + 5, i], U[k + 6, i], U[k + 7, i]
-        row = W[i]
-        for j in range(i):
-            row[j] += ((a0 * W[start, j] + a1 * W[start + 1, j]) + (a2 * W[start + 2, j] + a3 * W[start + 3, j])) + (
-                (a4 * W[start + 4, j] + a5 * W[start + 5, j]) + (a6 * W[start + 6, j] + a7 * W[start + 7, j])
-            )
-        a0, a1, a2, a3 = W[start, i], W[start + 1, i], W[start + 2, i], W[start + 3, i]
-        a4, a5, a6, a7 = W[start + 4, i], W[start + 5, i], W[start + 6, i], W[start + 7, i]
-        column = U[i - begin]
-        for j in range(i):
-            column[j] += ((a0 * U[k, j] + a1 * U[k + 1, j]) + (a2 * U[k + 2, j] + a3 * U[k + 3, j])) + (
-                (a4 * U[k + 4, j] + a5 * U[k + 5, j]) + (a6 * U[k + 6, j] + a7 * U[k + 7, j])
-            )
+        _add_rows(W[i], i, U, i, W, k, start)
+        _add_rows(U[i - begin], i, W, i, U, start, k)
 
 
 @summed
@@ -141,9 +158,10 @@ def eliminate(W, U, S, begin, end, watch):
             row, column = W[k], U[k - begin]
             for m in range(k + 1, stop):
                 a, b = U[m - begin, k], W[m, k]
-                for j in range(k):
-                    row[j] += a * W[m, j]
-                    column[j] += b * U[m - begin, j]
+                if a > 0 or b > 0:
+                    for j in range(k):
+                        row[j] += a * W[m, j]
+                        column[j] += b * U[m - begin, j]
             total = 0.0
             for j in range(k):
                 total += column[j]
