@@ -22,8 +22,9 @@ class OrderTrust:
 
     predicted, eps: ε* by theory and as measured, medians over starts; interval: the least and the largest over starts,
     at an end of the grid where one lies beyond.
-    slope: of the error in ε, at the smallest ε at which it is resolved. next_over_leading: the next order over the leading one at ε*;
-    pre_asymptotic: that it is above 0.2, so that the leading term alone does not decide. None with a `reason`.
+    slope: of the error in ε, at the smallest ε at which it is resolved. next_over_leading: the next order over the
+    leading one at ε*; pre_asymptotic: that it is above 0.2, so that the leading term alone does not decide. None with a
+    `reason`.
     errors[k]: the largest error over starts at the ε of `Trust.grid`.
     """
 
