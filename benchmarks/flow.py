@@ -7,9 +7,9 @@ once, in rotated order; a ratio is the median over rounds of the ratio within a 
 largest over x, y and times, on every eighth trajectory, against SciPy's Radau at 1e-12 with analytic Jacobian.
 
 CVODE (scikit-sundae; BDF, analytic dense Jacobian, equal rtol) runs twice: with right-hand side and Jacobian as
-functions of NumPy arrays, "a loop over CVODE" as it is written, and with both compiled by numba, what its user can reach
-by leaving the array language. The target is held against the second: our side captures its functions of torch arrays
-and compiles them itself. What that costs, once a process, is `capture_seconds`.
+functions of NumPy arrays, "a loop over CVODE" as it is written, and with both compiled by numba, what its user can
+reach by leaving the array language. The target is held against the second: our side captures its functions of torch
+arrays and compiles them itself. What that costs, once a process, is `capture_seconds`.
 
 diffrax: Kvaerno5 under vmap and jit, float64, compile time excluded, compared at equal error: our time is interpolated
 (log-log) at the error that it reached. It runs twice as well: at its defaults, where the very-chord iteration refuses
