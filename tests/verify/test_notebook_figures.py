@@ -194,15 +194,18 @@ def test_influence_counts_what_is_read_before_it_is_written():
     assert kind[2, 5] == 2 and kind[5, 2] == 1 and left.images[0].get_array()[2, 5] == 0
 
 
-def test_the_two_seeds_are_those_whose_interval_is_given():
-    from verify.statistics.paired import t_interval
-
-    low, high = t_interval([0.3, 0.7])
-    figures = {"channel.distance": [0.5, low, high]}
-    assert notebook_network._seeds({"seeds": [0, 1], "figures": figures}, "channel.distance") == pytest.approx(
-        [0.3, 0.7]
-    )
-    assert notebook_network._seeds({"seeds": [0], "figures": figures}, "channel.distance") == [0.5]
+def test_the_bars_are_the_intervals_of_the_json_however_few_the_seeds():
+    study = json.loads(DEFECT.read_text())
+    last = max(network["step"] for network in study["networks"])
+    two, one = [n for n in study["networks"] if n["step"] == last and n["coupled"]][:2]
+    two |= {"seeds": [0, 1], "figures": two["figures"] | {"channel.distance": [0.5, 0.2, 0.8]}}
+    one |= {"seeds": [0], "figures": one["figures"] | {"channel.distance": [0.6, None, None]}}
+    panel = notebook_network.defect_figure(study).axes[0]
+    bars = next(c for c in panel.containers if c.get_label() == "coupled block, trained")
+    marks, _, (segments,) = bars
+    assert marks.get_ydata()[:2].tolist() == [0.5, 0.6]
+    ends = [segment[:, 1].tolist() for segment in segments.get_segments()[:2]]
+    assert ends == [pytest.approx([0.2, 0.8]), pytest.approx([0.6, 0.6])]
 
 
 def test_defect_shows_the_blocks_at_the_end_of_training_and_true_generators_at_zero():
@@ -214,13 +217,8 @@ def test_defect_shows_the_blocks_at_the_end_of_training_and_true_generators_at_z
         bars = {container.get_label(): container for container in panel.containers}
         for coupled, label in ((False, "first block, trained"), (True, "coupled block, trained")):
             own = [n for n in study["networks"] if n["step"] == last and n["coupled"] == coupled]
-            several = [n for n in own if len(n["seeds"]) > 2]
             marks, _, (segments,) = bars[label]
-            assert marks.get_ydata().tolist() == [n["figures"][axis][0] for n in several]
+            assert marks.get_ydata().tolist() == [n["figures"][axis][0] for n in own]
             ends = [segment[:, 1].tolist() for segment in segments.get_segments()]
-            assert ends == [pytest.approx(n["figures"][axis][1:], abs=1e-12) for n in several]
-            small = [one for one in panel.lines if one.get_markersize() == 3 and one.get_color() == marks.get_color()]
-            (each,) = (one.get_ydata() for one in small)
-            two = [n for n in own if len(n["seeds"]) == 2]
-            assert each.reshape(-1, 2).mean(1) == pytest.approx([n["figures"][axis][0] for n in two])
+            assert ends == [pytest.approx(n["figures"][axis][1:], abs=1e-12) for n in own]
         assert max(line(panel, "a true generator block")[1]) < 1e-12

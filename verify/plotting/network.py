@@ -50,8 +50,8 @@ def defect_figure(study: Mapping[str, Any]) -> Figure:
     """Relative distance of trained blocks to the nearest generator over P, from the JSON of the generator-defect study.
 
     Left: channel axis, beside the same matrices in random bases. Right: token axis, after the best multiple of the
-    identity is taken off. Bars: Student 95 % intervals over seeds; of two seeds, which leave one degree of freedom,
-    each is a small marker instead. Band: the central 95 % of Gaussian matrices.
+    identity is taken off. Bars: the Student 95 % intervals over seeds that the JSON gives; one seed has none. Band: the central
+    95 % of Gaussian matrices.
     """
     from matplotlib import rc_context
 
@@ -73,8 +73,6 @@ def defect_figure(study: Mapping[str, Any]) -> Figure:
             panel.plot(*where, "s", color=OKABE_ITO["green"], markersize=5, label="a true generator block")
             panel.set_xscale("log", base=2)
             panel.set_xlabel("period P (tokens per slow update)")
-        if any(len(network["seeds"]) < 3 for network in trained):
-            left.plot([], [], "o", color="#666666", markersize=3, label="one seed, where there are two")
         rotated = [(n["period"], n["figures"]["rotated.distance"][0]) for n in trained if n["coupled"]]
         left.plot(
             *zip(*rotated, strict=True), "+", color=OKABE_ITO["black"], markersize=11, label="coupled, random bases"
@@ -95,29 +93,16 @@ def _blocks(panel: Axes, trained: Sequence[Mapping[str, Any]], axis: str) -> Non
         (False, OKABE_ITO["vermilion"], "^", 0.96, "first block, trained"),
         (True, OKABE_ITO["blue"], "o", 1.04, "coupled block, trained"),
     ):
-        own = [n for n in trained if n["coupled"] == coupled]
-        several = [(n["period"] * side, *n["figures"][axis]) for n in own if len(n["seeds"]) > 2]
-        xs, middle, low, high = zip(*several, strict=True) if several else ((), (), (), ())
+        own = [(n["period"] * side, *n["figures"][axis]) for n in trained if n["coupled"] == coupled]
+        xs, middle, low, high = zip(*own, strict=True) if own else ((), (), (), ())
+        # one seed has no interval: a bar of no length
         bars = [
-            [m - end for m, end in zip(middle, low, strict=True)],
-            [end - m for m, end in zip(middle, high, strict=True)],
+            [0.0 if end is None else m - end for m, end in zip(middle, low, strict=True)],
+            [0.0 if end is None else end - m for m, end in zip(middle, high, strict=True)],
         ]
         panel.errorbar(
             xs, middle, yerr=bars, fmt=marker, color=colour, markersize=5, capsize=2, linewidth=1.0, label=label
         )
-        each = [(n["period"] * side, value) for n in own if len(n["seeds"]) < 3 for value in _seeds(n, axis)]
-        panel.plot([x for x, _ in each], [y for _, y in each], marker, color=colour, markersize=3, linestyle="none")
-
-
-def _seeds(network: Mapping[str, Any], axis: str) -> list[float]:
-    """The values of one or two seeds, from the mean and the ends of their Student interval, mean ± t |a − b|/2."""
-    from scipy.stats import t
-
-    middle, low, high = network["figures"][axis]
-    if len(network["seeds"]) < 2:
-        return [middle]
-    half = (high - low) / 2.0 / float(t.ppf(0.975, 1))
-    return [middle - half, middle + half]
 
 
 def _reference(one: Mapping[str, Any], axis: str) -> float:
