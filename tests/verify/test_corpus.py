@@ -11,8 +11,9 @@ import torch
 
 from network.data import load_data
 from verify.corpus import Regimes, SystemText, made, open_corpus, parse, text_of, tokens_of
-from verify.corpus.answer import exact_losses, share, validation_start
+from verify.corpus.answer import block_losses, exact_losses, share, validation_start
 from verify.corpus.bayes import bayes_losses, expected_losses
+from verify.corpus.behind_blocks import behind_blocks
 from verify.corpus.command import main
 
 F64 = torch.float64
@@ -63,6 +64,59 @@ def test_the_filters_are_sums_over_every_path_of_the_regime(block):
     }
     for name, losses in said.items():
         assert found[name] == pytest.approx(np.mean(losses), rel=1e-12), name
+
+
+def known_block(source, row, hidden, start, period, m):
+    """−log p(x_{t+1} | y and its phase as the last block ended, x there, the last m tokens), over every hidden path."""
+    K, f, losses = source.kernels.tolist(), float(source.f), []
+    for t in range(period - 1, len(row) - 1):
+        end = period * ((t + 1) // period) - 1
+        seen = {end, *range(max(end, t - m + 1), t + 1)}
+        totals = [0.0, 0.0]
+        open_to = [range(source.n) if k not in seen else [int(row[k])] for k in range(end + 1, t + 1)]
+        for path in itertools.product(range(2), repeat=t + 1 - end):
+            for unseen in itertools.product(*open_to):
+                p, x, y = 1.0, int(row[end]), int(hidden[end])
+                for k, (token, r) in enumerate(zip((*unseen, int(row[t + 1])), path, strict=True), end + 1):
+                    border = (start + k) % source.block == 0
+                    p *= (f if r != y else 1 - f) if border else float(r == y)
+                    totals[0] += p if k == t + 1 else 0.0
+                    p *= K[r][token][x]
+                    x, y = token, r
+                totals[1] += p
+        losses.append(-math.log(totals[1] / totals[0]))
+    return losses
+
+
+@pytest.mark.parametrize("period, reach", [(2, 3), (4, 1), (4, 2)])
+def test_what_a_slow_path_can_be_worth_is_a_sum_over_what_it_does_not_see(period, reach):
+    source = Regimes(s=0.8, f=0.3, n=3, block=3, length=40)
+    stream, regimes = (torch.from_numpy(part) for part in source.sample())
+    starts = torch.tensor([5, 13])
+    index = starts[:, None] + torch.arange(9)
+    windows = (stream[index], regimes[index], starts)
+    found = behind_blocks(source, *windows, period=period, reach=reach)
+    said = []
+    for row, hidden, start in zip(*windows, strict=True):
+        said += enumerated(source, row[: period + 1], None, reach)[: period - 1]
+        said += known_block(source, row, hidden, int(start), period, reach)
+    assert found["known"] == pytest.approx(np.mean(said), rel=1e-12)
+    exact = bayes_losses(source, *windows, (reach,))
+    if period == 2:  # nothing is unseen, so behind the first block it is the filter
+        assert found["filter"] == pytest.approx(exact["filter"], rel=1e-12)
+    else:
+        assert found["filter"] not in (pytest.approx(exact["filter"]), pytest.approx(exact[f"window_{reach}"]))
+    with pytest.raises(ValueError, match="at least 1 token, got 0"):
+        behind_blocks(source, *windows, period=0, reach=reach)
+
+
+def test_a_slow_path_is_worth_most_where_its_blocks_are_short_and_regimes_long():
+    source = Regimes(s=0.7, f=Fraction(1, 64), length=30_000)
+    worth = {P: block_losses(source, block_size=64, period=P, reach=3) for P in (2, 8, 32)}
+    exact = exact_losses(source, block_size=64, reach=(3,))
+    ends = [exact["filter"], *(worth[P]["filter"] for P in (2, 8, 32)), exact["window_3"]]
+    assert all(a <= b + 1e-12 for a, b in itertools.pairwise(ends)) and ends[0] < ends[2] < ends[3] < ends[4]
+    assert all(one["known"] < one["filter"] for one in worth.values())
 
 
 def test_the_law_in_the_long_run_is_that_of_a_long_text():

@@ -12,6 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from verify.corpus.regimes import Regimes
     from verify.corpus.systems import SystemText
 
@@ -28,15 +30,30 @@ def exact_losses(
 
     Raises `ValueError` where a window would end on the separator behind the text.
     """
-    import numpy as np
-    import torch
-
-    from network.data import validation_batches
     from verify.corpus.bayes import bayes_losses
     from verify.corpus.regimes import Regimes
 
     if not isinstance(source, Regimes):
         return {"known": source.sample()[1]}
+    return bayes_losses(source, *_measured(source, block_size, limit), reach)
+
+
+def block_losses(
+    source: Regimes, *, block_size: int, period: int, reach: int, limit: int = EVALUATION
+) -> dict[str, float]:
+    """The exact losses of `verify.corpus.behind_blocks` on the same windows: what a slow path can be worth."""
+    from verify.corpus.behind_blocks import behind_blocks
+
+    return behind_blocks(source, *_measured(source, block_size, limit), period=period, reach=reach)
+
+
+def _measured(source: Regimes, block_size: int, limit: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens and regimes [N, block_size + 1] of the windows, and where in the stream each begins."""
+    import numpy as np
+    import torch
+
+    from network.data import validation_batches
+
     tokens, regimes = (torch.from_numpy(part) for part in source.sample())
     begin = validation_start(source)
     positions = np.arange(begin, source.length + 1)  # with the separator, as `network.data` keeps it
@@ -48,7 +65,7 @@ def exact_losses(
             f"text: take length = {source.length + 10}"
         )
     index = torch.cat([inputs, targets[:, -1:]], 1)
-    return bayes_losses(source, tokens[index], regimes[index], index[:, 0], reach)
+    return tokens[index], regimes[index], index[:, 0]
 
 
 def validation_start(source: Any) -> int:

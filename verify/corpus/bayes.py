@@ -37,19 +37,19 @@ def bayes_losses(
     prior = law[:, :, tokens[:, 0]].permute(2, 0, 1)  # [N, 2, block]: of (regime, phase) of the first token
     told = torch.zeros_like(prior).scatter_(2, phase[:, :1, None].expand(-1, 2, 1), 1.0) * prior
     found = {
-        "known": _mean_loss(rows.gather(2, regimes[:, 1:, None])[..., 0]),
-        "filter": _mean_loss(_filtered(source, rows, prior)),
-        "phase_known": _mean_loss(_filtered(source, rows, told)),
-        "order_1": _mean_loss(_recent(source, now, rows, 1)),
+        "known": mean_loss(rows.gather(2, regimes[:, 1:, None])[..., 0]),
+        "filter": mean_loss(_likelihoods(source, rows, prior)),
+        "phase_known": mean_loss(_likelihoods(source, rows, told)),
+        "order_1": mean_loss(recent(source, now, rows, 1)),
     }
-    return found | {f"window_{m}": _mean_loss(_recent(source, now, rows, m)) for m in reach}
+    return found | {f"window_{m}": mean_loss(recent(source, now, rows, m)) for m in reach}
 
 
 def expected_losses(source: Regimes) -> dict[str, float]:
     """`known` and `order_1` in expectation, from the stationary law: no text, no sampling."""
     K, law = source.kernels, source.stationary
     # the regime that draws the next token, jointly with the token now
-    ahead = _advance(source, law.permute(2, 0, 1)).sum(2).T  # [2, n]
+    ahead = advance(source, law.permute(2, 0, 1)).sum(2).T  # [2, n]
     joint = ahead[:, None, :] * K  # [2, n next, n now]
     mixed = joint.sum(0)
     return {
@@ -58,7 +58,7 @@ def expected_losses(source: Regimes) -> dict[str, float]:
     }
 
 
-def _advance(source: Regimes, q: Tensor) -> Tensor:
+def advance(source: Regimes, q: Tensor) -> Tensor:
     """The law of (regime, phase) of the next token from that of this one, q[..., 2, block]."""
     f = float(source.f)
     moved = q.roll(1, -1)
@@ -68,35 +68,44 @@ def _advance(source: Regimes, q: Tensor) -> Tensor:
     return moved
 
 
-def _filtered(source: Regimes, rows: Tensor, prior: Tensor) -> Tensor:
-    """p(x_{t+1} | x_0 … x_t) [N, T], from likelihoods rows[N, T, 2] and the prior[N, 2, block] at t = 0."""
+def filtered(source: Regimes, rows: Tensor, prior: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """At each of T tokens p(x_{t+1} | x_0 … x_t) [N], and the law of (regime, phase) given x_0 … x_t [N, 2, block],
+
+    from likelihoods rows[N, T, 2] and the prior[N, 2, block] at t = 0.
+    """
     q = prior / prior.sum((1, 2), keepdim=True)
-    found = []
+    found, beliefs = [], []
     for t in range(rows.shape[1]):
-        q = _advance(source, q) * rows[:, t, :, None]
+        beliefs.append(q)
+        q = advance(source, q) * rows[:, t, :, None]
         p = q.sum((1, 2))
         q = q / p[:, None, None]
         found.append(p)
-    return torch.stack(found, 1)
+    return found, beliefs
 
 
-def _recent(source: Regimes, now: Tensor, rows: Tensor, m: int) -> Tensor:
+def _likelihoods(source: Regimes, rows: Tensor, prior: Tensor) -> Tensor:
+    return torch.stack(filtered(source, rows, prior)[0], 1)
+
+
+def recent(source: Regimes, now: Tensor, rows: Tensor, m: int) -> Tensor:
     """p(x_{t+1} | the last m tokens up to x_t, fewer where the window has fewer) [N, T]."""
     law = source.stationary.permute(2, 0, 1)  # [n, 2, block]
     length = now.shape[1]
     if m >= length:
-        return _filtered(source, rows, law[now[:, 0]])
-    head = _filtered(source, rows[:, : m - 1], law[now[:, 0]]) if m > 1 else rows[:, :0, 0]
+        return _likelihoods(source, rows, law[now[:, 0]])
+    head = _likelihoods(source, rows[:, : m - 1], law[now[:, 0]]) if m > 1 else rows[:, :0, 0]
     # Every t >= m − 1 at once: start from token t − m + 1 and take m steps, the last of which predicts.
     q = law[now[:, : length - m + 1]]
     q = q / q.sum((-2, -1), keepdim=True)
     p = q.new_empty(0)
     for step in range(m):
-        q = _advance(source, q) * rows[:, step : step + length - m + 1, :, None]
+        q = advance(source, q) * rows[:, step : step + length - m + 1, :, None]
         p = q.sum((-2, -1))
         q = q / p[..., None, None]
     return torch.cat([head, p], 1)
 
 
-def _mean_loss(p: Tensor) -> float:
+def mean_loss(p: Tensor) -> float:
+    """−mean log p, nats per token."""
     return -float(p.log().mean())

@@ -50,8 +50,8 @@ def defect_figure(study: Mapping[str, Any]) -> Figure:
     """Relative distance of trained blocks to the nearest generator over P, from the JSON of the generator-defect study.
 
     Left: channel axis, beside the same matrices in random bases. Right: token axis, after the best multiple of the
-    identity is taken off. Bars: the Student 95 % intervals over seeds that the JSON gives; one seed has none. Band: the central
-    95 % of Gaussian matrices.
+    identity is taken off. Bars: the Student 95 % intervals over seeds that the JSON gives; one seed has none. Band: the
+    central 95 % of Gaussian matrices.
     """
     from matplotlib import rc_context
 
