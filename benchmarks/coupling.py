@@ -1,6 +1,6 @@
 """python benchmarks/coupling.py STUDY: can the gate open, and where does it pay? Cells, resumable, one JSON per study.
 
-    control        five seeds on the regime source (verify.trained.control), s = 0.7, 0.5 and 0: every arm against dense
+    control        five seeds on the regime source (verify.trained.control), s = 0.7, 0.5 and 0: the arms that the claims need
     opening        ten seeds at s = 0.5: the scalar gate with and without the coupling's own objective, and a projection
     windows        dense on Shakespeare by the window of fast attention, 500k tokens, T = 256, two seeds
     windows-1024   the same at 2M tokens, T = 1024
@@ -27,7 +27,7 @@ from typing import Any
 from network.command_line import seed_numbers
 from network.config import FastSlowConfig
 from network.training_config import TrainConfig
-from verify.command_line import NUMERICAL, Parser, check_device, positive_integer, run, strict_json, write_whole
+from verify.command_line import NUMERICAL, Parser, UsageError, check_device, positive_integer, run, strict_json, write_whole
 from verify.corpus import Regimes
 from verify.trained import control
 from verify.trained.variants import Variant, run_study, table
@@ -35,11 +35,6 @@ from verify.trained.variants import Variant, run_study, table
 RESULTS = Path(__file__).parent / "results"
 BEST_WINDOW = 16  # of the sweep `windows`, T = 256
 WINDOWS = (4, 8, 16, 32, 64, None)
-FORMS = {
-    "scalar": ("scalar", 0.0),
-    "projection": ("projection", 0.0),
-    "scalar, own objective": ("scalar", control.OBJECTIVE),
-}
 RATES = tuple(Fraction(1, 2**k) for k in (8, 6, 4, 2, 1, 0))
 PERIODS = (2, 4, 8, 16, 32, 64)
 
@@ -53,12 +48,12 @@ def on_control(name: str, arm: str, s: float, **how: Any) -> Variant:
 
 
 def control_study() -> list[Variant]:
-    """The arms where y is worth much, worth something, and worth nothing."""
+    """The arms that decide something where y is worth much, worth something, and worth nothing."""
     found = []
     for s, arms in (
-        (control.STRONG, ("dense", "coupled", "blind", "local")),
+        (control.STRONG, ("dense", "coupled", "blind")),
         (control.WEAK, ("dense", "coupled", "local")),
-        (control.NULL, ("dense", "coupled", "blind")),
+        (control.NULL, ("dense", "coupled")),
     ):
         for arm in arms:
             one = on_control(arm, arm, s)
@@ -69,7 +64,7 @@ def control_study() -> list[Variant]:
 def opening(tokens: int = control.TOKENS) -> list[Variant]:
     """Every form of the gate at s = 0.5."""
     made = [on_control("dense", "dense", control.WEAK, tokens=tokens)]
-    for name, (gate, objective) in FORMS.items():
+    for name, (gate, objective) in control.FORMS.items():
         made.append(on_control(name, "coupled", control.WEAK, gate=gate, objective=objective, tokens=tokens))
     return made
 
@@ -97,7 +92,7 @@ def forms() -> list[Variant]:
     for w in (BEST_WINDOW, None):
         group = "unwindowed" if w is None else f"w = {w}"
         found.append(Variant(group, "dense", *text("dense", w)))
-        for name, (gate, objective) in FORMS.items():
+        for name, (gate, objective) in control.FORMS.items():
             found.append(Variant(group, name, *text("coupled", w, gate=gate, objective=objective), against=("dense",)))
     return found
 
@@ -164,6 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("study", choices=list(STUDIES), metavar="STUDY", help=", ".join(STUDIES))
     p.add_argument("--seeds", type=seed_numbers, help="how many, or a list: 3 or 0,1,2; default the study's own")
     p.add_argument("--block-size", type=positive_integer, default=2048, metavar="T", help="of the study long")
+    p.add_argument("--only", metavar="NAME;…", help="train these variants alone; the JSON holds what else is finished")
     p.add_argument("--device", default="cpu")
     p.add_argument("--jobs", type=positive_integer, help="processes; default one a core")
     p.add_argument("--scheduler", metavar="ADDRESS", help="train on the Dask cluster of this scheduler")
@@ -188,15 +184,28 @@ def _study(options: Any) -> int:
         settings = {"study": options.study, "seeds": list(seeds), "variants": len(variants)}
         write_whole(out, strict_json({"rows": rows, "settings": settings, "provenance": made_with}) + "\n")
 
-    how: dict[str, Any] = {"folder": options.cells, "device": device, "finished": write}
-    if options.only_finished:
-        how |= {"train": False}
-    else:
-        how |= {"jobs": options.jobs, "scheduler": options.scheduler, "progress": True}
-    rows = run_study(variants, seeds, **how)
+    how: dict[str, Any] = {"folder": options.cells, "device": device}
+    if not options.only_finished:
+        asked = _named(variants, options.only)
+        train = {"jobs": options.jobs, "scheduler": options.scheduler, "progress": True}
+        rows = run_study(asked, seeds, finished=None if options.only else write, **how, **train)
+    if options.only_finished or options.only:
+        rows = run_study(variants, seeds, train=False, **how)
     write(rows)
     print(table(rows))
     return NUMERICAL if any(row["failed"] for row in rows) else 0
+
+
+def _named(variants: list[Variant], names: str | None) -> list[Variant]:
+    """The variants of these names, without comparisons; all of them for None. `UsageError` for a name of none."""
+    if names is None:
+        return variants
+    asked = [name.strip() for name in names.split(";")]
+    known = {one.name for one in variants}
+    for name in asked:
+        if name not in known:
+            raise UsageError(f"--only: no variant is called {name!r}; the study has {'; '.join(sorted(known))}")
+    return [replace(one, against=()) for one in variants if one.name in asked]
 
 
 if __name__ == "__main__":

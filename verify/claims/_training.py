@@ -7,7 +7,7 @@ of what the seed does to both. All intervals and tests are SciPy's, Student's t 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from verify.claim import Empirical, NotRun, Profile
@@ -23,6 +23,7 @@ from verify.statistics.paired import (
 from verify.statistics.verdict import EmpiricalVerdict
 
 if TYPE_CHECKING:
+    from network.config import FastSlowConfig
     from network.training_config import TrainConfig
     from verify.cells import Cell
 
@@ -32,33 +33,36 @@ PAPER_TOKENS, SCALE_TOKENS = 500_000, 10_000_000
 
 def paper_cells(profile: Profile) -> list[Cell]:
     """Every arm at 500k tokens of Shakespeare, P = 8, for each seed; none under `quick`."""
+    from network.config import FastSlowConfig
     from network.training_config import TrainConfig
 
     if profile.name == "quick":
         return []
-    return _cells(profile, ARMS, TrainConfig(tokens=PAPER_TOKENS, evaluations=5, eval_tokens=32_768), "shakespeare")
+    training = TrainConfig(tokens=PAPER_TOKENS, evaluations=5, eval_tokens=32_768)
+    return text_cells(profile, {arm: FastSlowConfig(arm=arm) for arm in ARMS}, training)
 
 
 def scale_cells(profile: Profile) -> list[Cell]:
     """Four arms at 10M tokens of source code for each seed, evaluated every 0.5M tokens; under `scale` alone."""
+    from network.config import FastSlowConfig
     from network.training_config import TrainConfig
 
     if profile.name != "scale":
         return []
-    arms = [arm for arm in ARMS if arm != "frozen"]  # frozen is dense, bit for bit
-    return _cells(profile, arms, TrainConfig(tokens=SCALE_TOKENS, evaluations=20, eval_tokens=65_536), "source")
+    models = {arm: FastSlowConfig(arm=arm) for arm in ARMS if arm != "frozen"}  # frozen is dense, bit for bit
+    return text_cells(profile, models, TrainConfig(tokens=SCALE_TOKENS, evaluations=20, eval_tokens=65_536), "source")
 
 
-def _cells(profile: Profile, arms: Sequence[str], training: TrainConfig, corpus: str) -> list[Cell]:
-    """A cell per seed and arm, seeds outside: an early end leaves whole pairs.
+def text_cells(
+    profile: Profile, models: Mapping[str, FastSlowConfig], training: TrainConfig, corpus: str = "shakespeare"
+) -> list[Cell]:
+    """A cell per seed and model, seeds outside: an early end leaves whole pairs.
 
     Raises `network.corpus.CorpusError` where the texts cannot be opened: their contents are part of the key.
     """
-    from network.config import FastSlowConfig
     from network.corpus import open_corpus
     from verify.trained.study import Study
 
-    models = {arm: FastSlowConfig(arm=arm) for arm in arms}
     study = Study(models, training, profile.seeds, texts=open_corpus([corpus]), device=profile.device)
     return list(study.cells.values())
 

@@ -27,6 +27,8 @@ WINDOW, PERIOD, TOKENS = 4, 8, 1_000_000
 OBJECTIVE = 0.3  # weight of the coupling's own objective
 STRONG, WEAK, NULL = 0.7, 0.5, 0.0  # s
 RARE = Fraction(1, 256)  # f
+# What is compared as a gate: its form and the weight of the coupling's own objective. The first is the paper's.
+FORMS = {"scalar": ("scalar", 0.0), "projection": ("projection", 0.0), "scalar, own objective": ("scalar", OBJECTIVE)}
 
 
 def control_models(

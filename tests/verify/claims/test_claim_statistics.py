@@ -214,13 +214,37 @@ def test_beyond_pooling_needs_both_controls_and_two_seeds():
 
 def test_the_training_claims_judge_what_was_trained():
     trained = planted_cells(dense=2.1, coupled=2.1)
-    assert neutral_at_500k.CLAIM.check(Profile("paper", trained=trained)).verdict == "CONSISTENT"
     found = neutral_at_scale.CLAIM.check(Profile("scale", trained=trained))
     assert found.verdict == "CONSISTENT" and found.details["path"] == []
 
 
+def test_neutrality_is_told_for_each_form_of_the_gate_beside_what_it_does_on_the_control():
+    text = planted_cells(dense=2.1, frozen=2.1, coupled=2.1, blind=2.1, local=2.1)
+    forms = [planted_cells(coupled=2.13), planted_cells(coupled=2.1)]
+    shut = planted_cells(dense=2.3, coupled=2.3)[1::2]
+    opened = planted_cells(dense=2.3, coupled=2.24, gate_cost=0.1)[1::2]
+    known = [planted_cells(dense=2.3), shut, opened, opened]
+    trained = [cell for part in (text, *forms, *known) for cell in part]
+    found = neutral_at_500k.CLAIM.check(Profile("paper", (0, 1, 2, 3, 4), trained=tuple(trained)))
+    assert found.verdict == "CONSISTENT" and len(found.details["cells"]) == 25  # by the paper's gate alone
+    scalar, projection, own = found.details["forms"]
+    assert (scalar["opened"], projection["opened"], own["opened"]) == (0, 5, 5)
+    assert scalar["text"]["equivalent"] and own["text"]["equivalent"] and not projection["text"]["equivalent"]
+    assert projection["text"]["mean"] == pytest.approx(0.03, abs=2e-3)
+    assert own["control"]["interval"][1] < -0.05 < scalar["control"]["interval"][0]
+    assert "open in 0 of 5" in found.reason and "own objective" in found.reason
+    with pytest.raises(ValueError, match="5 groups of cells for 3 forms of the gate: 6 are needed"):
+        neutral_at_500k.with_forms(found, text, [*forms, *known][:-1])
+
+
 def test_training_cells_are_those_of_the_studies():
-    paper = neutral_at_500k.CLAIM.cells(Profile("paper", (0, 1)))
+    every = neutral_at_500k.CLAIM.cells(Profile("paper", (0, 1)))
+    paper, forms, control = every[:10], every[10:14], every[14:]
+    told = [(c.configuration["model"].get("gate"), c.configuration["training"].get("coupling_loss")) for c in forms]
+    assert told == [("projection", None)] * 2 + [(None, 0.3)] * 2
+    assert [c.configuration["model"].get("arm", "coupled") for c in control] == ["dense"] * 2 + ["coupled"] * 6
+    assert {c.configuration["training"].get("tokens", 500_000) for c in every} == {500_000}
+    assert {c.configuration["corpus"][0] for c in control} == {"regimes:s=0.5,f=1/256"}
     named = [(c.configuration["model"], c.configuration["training"]) for c in paper]
     assert [(model.get("arm", "coupled"), training.get("seed", 0)) for model, training in named] == [
         (arm, seed) for seed in (0, 1) for arm in ("dense", "frozen", "coupled", "blind", "local")
