@@ -6,6 +6,9 @@ E · norm(c_k), E the tied embedding, of every token of the block that follows b
 
     loss = − mean over t >= P − 1 of log softmax(E · norm(c_k))[x_{t+1}],      k = (t + 1)//P − 1 .
 
+The model (`FastSlowLM.forward` with targets) passes its gradient on to the slow path and φ_θ and to nothing else: the
+fast path and E hear of it through the gate only, and behind a shut gate train as they would without a coupling.
+
 Under softmax(E · norm(c_k)) alone, the cross-entropy's minimiser is the distribution of a token of the next block given
 y_k: a mean over the block, p_ε(y) of the token clock.
 """

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 TRAINING_VERSION = 1
+COUPLING_LOSS_VERSION = 2  # of runs with a `coupling_loss` alone; 2: its gradient ends at the slow path and φ_θ
 
 FIRST_MODEL: Mapping[str, Any] = MappingProxyType(
     {

@@ -162,7 +162,8 @@ class FastSlowLM(nn.Module):
 
         tokens[B, T]: integer ids below vocab_size, 1 <= T <= block_size. A sequence shorter than the period has no
         complete block and receives nothing from the slow path. closed: leave the coupling out, as a closed gate would.
-        targets[B, T]: the token after each, for `next_block_loss`: how well c alone predicts the next block.
+        targets[B, T]: the token after each, for `next_block_loss`: how well c alone predicts the next block. It has a
+        gradient in the slow path and φ_θ alone: the fast path is the one of a model without it.
 
         Raises `ValueError` for another shape or dtype, ids out of range, T > block_size, tokens and weights on two
         devices, for targets where no c is trained, and for arm `blind` with a batch of one (it reads another sequence).
@@ -189,11 +190,12 @@ class FastSlowLM(nn.Module):
         rotary, kept = self.rotary[:length], []
 
         def couple(x: Tensor) -> Tensor:
-            kept.append(coupling.ungated(x, rotary))
-            return coupling.unpool(coupling.gate(kept[0]), period, length)
+            # c once more from a stream that no gradient passes: its objective trains the slow path and φ_θ alone.
+            kept.append(coupling.ungated(x.detach(), rotary))
+            return coupling(x, rotary)
 
         logits = self.logits(tokens, rotary, couple)
-        return logits, next_block_loss(kept[0], self.embedding.weight, targets, period)
+        return logits, next_block_loss(kept[0], self.embedding.weight.detach(), targets, period)
 
     def logits(
         self,

@@ -7,6 +7,7 @@ import torch
 
 from network import FastSlowConfig, FastSlowLM
 from network.coupling_loss import next_block_loss
+from network.evaluate import cross_entropy
 from network.gate import build_gate, gate_parameters
 from network.optimizer import make_optimizer
 from network.training import train
@@ -50,6 +51,28 @@ def test_the_model_returns_its_logits_unchanged_beside_the_loss_of_c():
     loss.backward()
     assert all(p.grad is not None and bool(p.grad.any()) for p in model.coupling.phi_theta.parameters())
     assert all(p.grad is None for p in gate_parameters(model).values())
+
+
+@pytest.mark.parametrize("arm", ["coupled", "blind", "local"])
+def test_the_own_objective_trains_the_slow_path_and_phi_alone(arm):
+    tokens = tokens_of(2, 30)
+    model = model_of(arm=arm, gate_start=0.3)
+    model(tokens[:, :-1], targets=tokens[:, 1:])[1].backward()
+    trained = {name for name, p in model.named_parameters() if p.grad is not None and bool(p.grad.any())}
+    assert {"coupling.phi_theta.out.weight"} <= trained
+    assert all(name.startswith(("coupling.phi_theta.", "coupling.slow.")) for name in trained)
+    assert (arm == "local") != any(name.startswith("coupling.slow.") for name in trained)
+
+
+def test_behind_a_shut_gate_the_fast_path_has_the_gradient_of_the_dense_model():
+    tokens, found = tokens_of(2, 30), {}
+    for arm in ("dense", "coupled"):
+        model = model_of(arm=arm)
+        logits, own = (model(tokens[:, :-1]), 0.0) if arm == "dense" else model(tokens[:, :-1], targets=tokens[:, 1:])
+        (cross_entropy(logits, tokens[:, 1:]) + 0.3 * own).backward()
+        found[arm] = {name: p.grad for name, p in model.named_parameters() if not name.startswith("coupling.")}
+    assert found["dense"].keys() == found["coupled"].keys()
+    assert all(torch.equal(found["dense"][name], found["coupled"][name]) for name in found["dense"])
 
 
 def test_behind_a_closed_gate_only_the_own_objective_trains_phi():

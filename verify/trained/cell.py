@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from network.config import FastSlowConfig
-from network.defaults import FIRST_MODEL, FIRST_TRAINING, TRAINING_VERSION
+from network.defaults import COUPLING_LOSS_VERSION, FIRST_MODEL, FIRST_TRAINING, TRAINING_VERSION
 from network.training_config import TrainConfig
 from verify.cells import Cell
 from verify.corpus import open_corpus, parse
@@ -56,6 +56,7 @@ def training_cell(
         "device": device,
         "torch": public_version("torch"),
         "training_version": TRAINING_VERSION,
+        **({"coupling_loss_version": COUPLING_LOSS_VERSION} if training.coupling_loss else {}),
         **({"reading": dict(reading)} if reading else {}),
     }
     clock = "" if used.arm == "dense" else f", P = {used.period}"
