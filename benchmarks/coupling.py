@@ -1,6 +1,6 @@
 """python benchmarks/coupling.py STUDY: can the gate open, and where does it pay? Cells, resumable, one JSON per study.
 
-    control        five seeds on the regime source (verify.trained.control), s = 0.7, 0.5 and 0: the arms that the claims need
+    control        five seeds on the regime source (verify.trained.control), s = 0.7, 0.5 and 0
     opening        ten seeds at s = 0.5: the scalar gate with and without the coupling's own objective, and a projection
     windows        dense on Shakespeare by the window of fast attention, 500k tokens, T = 256, two seeds
     windows-1024   the same at 2M tokens, T = 1024
@@ -27,8 +27,18 @@ from typing import Any
 from network.command_line import seed_numbers
 from network.config import FastSlowConfig
 from network.training_config import TrainConfig
-from verify.command_line import NUMERICAL, Parser, UsageError, check_device, positive_integer, run, strict_json, write_whole
+from verify.command_line import (
+    NUMERICAL,
+    Parser,
+    UsageError,
+    check_device,
+    positive_integer,
+    run,
+    strict_json,
+    write_whole,
+)
 from verify.corpus import Regimes
+from verify.corpus.answer import block_losses, exact_losses
 from verify.trained import control
 from verify.trained.variants import Variant, run_study, table
 
@@ -110,6 +120,26 @@ def phase() -> list[Variant]:
     return found
 
 
+def predicted() -> list[dict[str, Any]]:
+    """For each source and P of `phase` the best losses there are: of the window alone, with a slow path, of the filter.
+
+    What training must reach, whatever it does (`verify.corpus.behind_blocks`): worth = window − behind is what a slow
+    path of period P can add to fast attention that sees `reach` tokens.
+    """
+    reach = 2 * (control.WINDOW - 1) + 1
+    found = []
+    for s in (control.WEAK, control.STRONG):
+        for f in RATES:
+            source = Regimes(s=s, f=f)
+            exact = exact_losses(source, block_size=FastSlowConfig.block_size, reach=(reach,))
+            for period in PERIODS:
+                behind = block_losses(source, block_size=FastSlowConfig.block_size, period=period, reach=reach)
+                worth = exact[f"window_{reach}"] - behind["filter"]
+                row = {"s": s, "f": float(f), "period": period, "reach": reach, "window": exact[f"window_{reach}"]}
+                found.append(row | {"behind": behind["filter"], "filter": exact["filter"], "worth": worth})
+    return found
+
+
 def phase_window() -> list[Variant]:
     """f × w at P = 8."""
     found = []
@@ -180,9 +210,11 @@ def _study(options: Any) -> int:
     out.parent.mkdir(parents=True, exist_ok=True)
     made_with = provenance(seed=0, device=device)
 
+    exact = {"predicted": predicted()} if options.study == "phase" else {}
+
     def write(rows: list[dict[str, Any]]) -> None:
         settings = {"study": options.study, "seeds": list(seeds), "variants": len(variants)}
-        write_whole(out, strict_json({"rows": rows, "settings": settings, "provenance": made_with}) + "\n")
+        write_whole(out, strict_json({"rows": rows, **exact, "settings": settings, "provenance": made_with}) + "\n")
 
     how: dict[str, Any] = {"folder": options.cells, "device": device}
     if not options.only_finished:

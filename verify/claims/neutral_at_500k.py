@@ -69,7 +69,8 @@ def with_forms(found: Empirical, text: Cells, parts: Sequence[Cells]) -> Empiric
     names = list(FORMS)
     others, control = parts[: len(names) - 1], parts[len(names) - 1 :]
     if len(control) != len(names) + 1:
-        raise ValueError(f"{len(parts)} groups of cells for {len(names)} forms of the gate: {2 * len(names)} are needed")
+        groups = f"{len(parts)} groups of cells for {len(names)} forms of the gate"
+        raise ValueError(f"{groups}: {2 * len(names)} are needed")
     dense = [cell for cell in text if cell["arm"] == "dense"]
     of_text = [[cell for cell in text if cell["arm"] == "coupled"], *others]
     rows = [
@@ -91,6 +92,7 @@ def _form(name: str, text: Cells, dense: Cells, known: Cells, known_dense: Cells
     opened = sum(cost > MARGIN for cost in costs)
     gate = sum(cell["gate"] for cell in text) / len(text)
     neutral = "equivalent to zero" if here.equivalent else "not shown equivalent to zero"
+    seen = f"then {_told(there)}, open in {opened} of {len(known)}"
     return {
         "form": name,
         "text": asdict(here),
@@ -98,7 +100,7 @@ def _form(name: str, text: Cells, dense: Cells, known: Cells, known_dense: Cells
         "control": asdict(there),
         "opened": opened,
         "control_seeds": len(known),
-        "said": f"{name} {_told(here)}, {neutral}, |α| {gate:.2g}, then {_told(there)}, open in {opened} of {len(known)}",
+        "said": f"{name} {_told(here)}, {neutral}, |α| {gate:.2g}, {seen}",
     }
 
 
