@@ -33,6 +33,7 @@ def main() -> int:
     parser.add_argument("--periods", type=int, nargs="+", default=[8, 4, 16])
     parser.add_argument("--block-size", type=int, default=1024)
     parser.add_argument("--batch-size", type=int, default=1)
+    parser.add_argument("--attention-window", type=int, metavar="W", help="of every fast path; default all before it")
     parser.add_argument("--n-embd", type=int, default=64)
     parser.add_argument("--eval-tokens", type=int, default=32_768, help="of each evaluation along training")
     parser.add_argument("--learning-rate", type=float)
@@ -63,8 +64,14 @@ def main() -> int:
     if options.learning_rate is None and not sweep.exists():
         parser.error(f"{sweep.name} is missing: tune the dense baseline by learning_rate.py, or pass --learning-rate")
     rate = options.learning_rate or json.loads(sweep.read_text())["best"]["learning_rate"]
-    sizes = {"block_size": options.block_size, "n_embd": options.n_embd, "period": min(8, options.block_size)}
-    baseline = FastSlowConfig(arm="dense", n_layer=4, **sizes)
+    baseline = FastSlowConfig(
+        arm="dense",
+        n_layer=4,
+        block_size=options.block_size,
+        n_embd=options.n_embd,
+        period=min(8, options.block_size),
+        attention_window=options.attention_window,
+    )
     models = [replace(baseline, n_layer=layers) for layers in (4, 3, 2)] + [
         replace(baseline, arm=arm, n_layer=fast, n_slow_layer=slow, period=period)
         for period in options.periods

@@ -76,7 +76,10 @@ def test_table_and_figure_name_every_architecture(tmp_path):
 
 @pytest.mark.slow
 def test_the_benchmark_runs_end_to_end(tmp_path):
-    words = "--tokens 1024 --block-size 32 --n-embd 8 --learning-rate 0.01 --seeds 2 --rounds 7 --periods 4 --jobs 1"
+    words = (
+        "--tokens 1024 --block-size 32 --n-embd 8 --learning-rate 0.01 --seeds 2 --rounds 7 --periods 4 --jobs 1 "
+        "--attention-window 5"
+    )
     command = [sys.executable, "benchmarks/pareto.py", *words.split(), "--cells", str(tmp_path / "cells")]
     for _ in range(2):
         subprocess.run([*command, "--out", str(tmp_path / "pareto.json")], cwd=ROOT, check=True)
