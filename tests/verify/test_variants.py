@@ -80,6 +80,10 @@ def test_the_studies_of_the_coupling_are_whole():
         named = {(one.group, one.name): one for one in variants}
         assert len(named) == len(variants) and seeds >= 2, name
         assert all((one.group, other) in named for one in variants for other in one.against), name
+    asked = coupling._named(coupling.opening(), "scalar, own objective; projection")
+    assert [(one.name, one.against) for one in asked] == [("projection", ()), ("scalar, own objective", ())]
+    with pytest.raises(ValueError, match="no variant is called 'scaler'; the study has dense; projection"):
+        coupling._named(coupling.opening(), "scaler")
     s_f_p = [one for one in coupling.phase() if one.name.startswith("coupled")]
     assert len(s_f_p) == 2 * 6 * 6
     assert all(one.model.attention_window for one in coupling.phase_window())
