@@ -1,6 +1,7 @@
 """Fuzz: the flow on systems with invariant faces, at tiny ε and large times, with user functions that misbehave."""
 
 import math
+from functools import cache
 
 import torch
 from fuzz_inputs import F64, attempt, fuzzed
@@ -25,6 +26,7 @@ SPOILS = {
 }
 
 
+@cache  # the machine code of a system is kept with its functions
 def build(shape, spoil, width):
     def generator(y):
         z = SPOILS[spoil](y)[..., 0] / width
