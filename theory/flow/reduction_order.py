@@ -70,7 +70,7 @@ def judged(
             )
             continue
         each = (tolerance / constants[v].clamp_min(LEAST)) ** (1.0 / power)
-        fields["predicted"][v] = float(each.median())
+        fields["predicted"][v] = _median(sorted(each.tolist()))
         fields["slope"][v] = _slope(grid, e, tolerance)
         if fields["eps"][v] is None:
             fields["reason"][v] = f"the error in {v} does not pass the tolerance within the ε that were tried"
