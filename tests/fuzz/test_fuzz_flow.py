@@ -58,7 +58,7 @@ def test_flow(shape, spoil, width, start, span, t0, eps, method):
     keywords = {"rtol": 1e-6, "atol": 1e-9 * min(1.0, width)}
     run = attempt(
         "theory.simulate (flow)",
-        lambda: simulate(system, [0.5, 0.5], y0, t, eps, method=method, throw=False, time_limit=20.0, **keywords),
+        lambda: simulate(system, [0.5, 0.5], y0, t, eps, method=method, throw=False, time_limit=600.0, **keywords),
         *("generator", "slow", "A", "y"),
     )
     reduced = attempt(
