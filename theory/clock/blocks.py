@@ -127,8 +127,7 @@ def _block(
     system: FastSlowSystem, x: Tensor, y: Tensor, block: int, period: int, step: float, euler: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(block mean, state at the end, next y) of one block from x[count, n] with y[count, m] held."""
-    system.check_at(y)
-    A = system.A(y)
+    A = system.check_at(y)
     try:
         K = propagator(A, step, euler=euler)
     except ValueError as error:
