@@ -45,7 +45,7 @@ SMILES = r"\[[^\]]+\]|Br?|Cl?|N|O|S|P|F|I|b|c|n|o|s|p|\(|\)|\.|=|#|-|\+|/|>>?|[0
 # study -> model, text, tokens, layers, initialisations
 STUDIES: dict[str, tuple[str, str, int, list[int], int]] = {
     "prose": (DECODER, "prose", 48, FEW, 2),
-    "encoder": (ENCODER, "reactions", 48, SOME, 8),
+    "encoder": (ENCODER, "reactions", 48, SOME, 4),
     "encoder random": (ENCODER, "random", 48, SOME, 0),
     "random": (DECODER, "random", 48, FEW, 0),
     "repetition": (DECODER, "repetition", 48, FEW, 0),

@@ -58,8 +58,7 @@ class Probe:
         self.calls += 1
         if self.held is not None:
             return self.held, None
-        weights, _ = self.weights()
-        return (weights @ _over_heads(value, query.shape[1])).transpose(1, 2), None
+        return (self.weights()[0] @ _over_heads(value, query.shape[1])).transpose(1, 2), None
 
     def heads(self) -> tuple[Tensor, Tensor, Tensor]:
         """q, k, v of the last call, all with as many heads as queries have."""

@@ -110,7 +110,7 @@ def promoted(recorded: Recorded, dtype: torch.dtype) -> Recorded:
     eager attention."""
     block = copy.deepcopy(recorded.block).to(dtype).eval().requires_grad_(False)
     for part in block.modules():
-        config = getattr(part, "config", None)
+        config: Any = getattr(part, "config", None)
         if hasattr(config, "_attn_implementation"):
             config._attn_implementation = "eager"
     args, kwargs = _promoted(recorded.args, dtype), _promoted(recorded.kwargs, dtype)
@@ -188,7 +188,7 @@ def measured_jacobians(recorded: Recorded) -> tuple[Tensor, Tensor, Tensor, floa
         direction = torch.zeros_like(x)
         rng = torch.Generator().manual_seed(recorded.layer)
         direction[s] = torch.randn(x.shape[1], generator=rng, dtype=torch.float64).to(x)
-        (straight,) = jvp(recorded.update, (x,), (direction,))[1:]
+        straight = jvp(recorded.update, (x,), (direction,))[1]
         expected = channel[s] @ direction[s]
         apart = float((straight[s] - expected).norm() / expected.norm())
     if apart > torch.finfo(x.dtype).eps ** 0.5:
