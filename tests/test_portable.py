@@ -92,3 +92,15 @@ def test_the_file_keeps_what_other_runs_on_the_same_processor_found(tmp_path):
     assert all(one["commit"] for one in found)
     portable.write(file, {"torch": "AVX2"}, [{"name": "avx2", "exit": 0}])
     assert [one["name"] for one in json.loads(file.read_text())["combinations"]] == ["avx2"]
+
+
+def test_the_committed_run_is_green_on_every_emulated_processor():
+    import json
+
+    file = portable.ROOT / "benchmarks" / "results" / "portable.json"
+    found = {one["name"]: one for one in json.loads(file.read_text())["combinations"]}
+    assert list(found) == list(portable.COMBINATIONS)
+    for one in found.values():
+        assert portable.green(one) and one["failed"] == 0 and one["passed"] > 1000
+        named = {portable.LIBRARY[v] for v in one["environment"] if v in portable.LIBRARY and "THREADS" not in v}
+        assert named <= {*one["changed"], *one["no effect"]}
