@@ -41,9 +41,10 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=RESULTS / "network_identity.json", help="the figure lies beside it")
     options = parser.parse_args()
 
-    from network import FastSlowConfig, TrainConfig
+    from network import FastSlowConfig
     from network.atomic import write_atomic
     from network.corpus import open_corpus
+    from network.training_config import TrainConfig
     from verify.cells import run_cells
     from verify.claim import Profile
     from verify.claims.identity_on_text import CLAIM

@@ -141,22 +141,19 @@ def line(result: dict[str, Any]) -> str:
 
 
 def write(file: Path, host: dict[str, str], results: list[dict[str, Any]]) -> None:
-    """The result as JSON, with the processor that emulated the others; whole or not at all.
-
-    What the file holds of other combinations stays, with the commit that it was run on, unless another processor
-    emulated them.
+    """The result as JSON, whole or not at all: each combination with the processor that emulated it, what the kernels
+    there say without it, and the commit. What the file holds of other combinations stays.
     """
     sys.path.insert(0, str(ROOT))
     from verify.statistics.provenance import provenance
 
     made = provenance(seed=0, device="cpu")
-    found = {result["name"]: result | {"commit": made["commit"]} for result in results}
+    here = {"commit": made["commit"], "processor": made["processor"], "host": host}
+    found = {result["name"]: result | here for result in results}
     if file.exists():
-        before = json.loads(file.read_text())
-        if before["host"] == host and before["provenance"]["processor"] == made["processor"]:
-            found = {result["name"]: result for result in before["combinations"]} | found
+        found = {one["name"]: one for one in json.loads(file.read_text())["combinations"]} | found
     ordered = [found[name] for name in COMBINATIONS if name in found]
-    text = json.dumps({"provenance": made, "tests": TESTS, "host": host, "combinations": ordered}, indent=1)
+    text = json.dumps({"provenance": made, "tests": TESTS, "combinations": ordered}, indent=1)
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(".part")
     part.write_text(text + "\n")

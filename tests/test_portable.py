@@ -80,18 +80,19 @@ def test_a_name_that_there_is_not():
     assert info.value.code == 2
 
 
-def test_the_file_keeps_what_other_runs_on_the_same_processor_found(tmp_path):
+def test_the_file_keeps_what_other_runs_found(tmp_path):
     import json
 
-    file, host = tmp_path / "portable.json", {"torch": "AVX512"}
-    portable.write(file, host, [{"name": "zen", "exit": 0}])
-    portable.write(file, host, [{"name": "plain", "exit": 1}])
-    portable.write(file, host, [{"name": "zen", "exit": 1}])
+    file = tmp_path / "portable.json"
+    portable.write(file, {"torch": "AVX512"}, [{"name": "zen", "exit": 0}])
+    portable.write(file, {"torch": "AVX2"}, [{"name": "plain", "exit": 1}])
+    portable.write(file, {"torch": "AVX512"}, [{"name": "zen", "exit": 1}])
     found = json.loads(file.read_text())["combinations"]
-    assert [(one["name"], one["exit"]) for one in found] == [("plain", 1), ("zen", 1)]
-    assert all(one["commit"] for one in found)
-    portable.write(file, {"torch": "AVX2"}, [{"name": "avx2", "exit": 0}])
-    assert [one["name"] for one in json.loads(file.read_text())["combinations"]] == ["avx2"]
+    assert [(one["name"], one["exit"], one["host"]["torch"]) for one in found] == [
+        ("plain", 1, "AVX2"),
+        ("zen", 1, "AVX512"),
+    ]
+    assert all(one["commit"] and one["processor"] for one in found)
 
 
 def test_the_committed_run_is_green_on_every_emulated_processor():
