@@ -5,6 +5,7 @@ import torch
 
 from verify.trained.identity.softmax_newton import (
     _Kernel,
+    _Regression,
     fit_kernel,
     fit_regression,
     kernel_at,
@@ -68,6 +69,19 @@ def test_a_kernel_solves_its_moment_conditions():
     assert float((psi.T @ (moved - after)).abs().max()) / counts.sum() < 1e-9  # Σ ψ ⊗ δ = 0
     by_symbol = (K * before[:, None, :]).sum(0) - counts.sum(0).T
     assert float(by_symbol.abs().max()) / counts.sum() < 1e-9  # each transition as often as it was seen
+
+
+@pytest.mark.parametrize("chunk", [2**24, 40])
+def test_the_hessian_of_a_regression_is_autograds(chunk, monkeypatch):
+    monkeypatch.setattr("verify.trained.identity.softmax_newton.CHUNK", chunk)  # all points at once, and a few
+    rng = torch.Generator().manual_seed(3)
+    psi, x = (torch.rand(9, size, dtype=torch.float64, generator=rng) for size in (3, 4))
+    x = x / x.sum(-1, keepdim=True)
+    theta = torch.randn(3, 4, dtype=torch.float64, generator=rng)
+    model = _Regression(psi)
+    exact = torch.autograd.functional.hessian(lambda t: -(x * model.logits(t).log_softmax(-1)).sum(), theta)
+    q = model.logits(theta).softmax(-1)
+    torch.testing.assert_close(model.hessian(q, q), exact, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.numerical

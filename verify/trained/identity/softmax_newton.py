@@ -15,7 +15,7 @@ from torch import Tensor
 from verify.trained.identity.newton import Inverse, Solved, conjugate_gradients, newton
 
 DENSE = 2000  # unknowns up to which the Hessian of a regression is formed and factored
-CHUNK = 2**24  # entries of the curvatures of one chunk of points, 128 MB
+CHUNK = 2**24  # entries of the weighted features of one chunk of points, 128 MB
 KERNEL_RIDGE = 1e-8  # symbols that never follow would drift to −∞ for ever
 UNSEEN = 1e-12  # share at which a symbol that is never seen starts
 CUTOFF = 1e-9  # directions of ψ below this, relative to the largest, would carry rounding
@@ -46,11 +46,13 @@ class _Regression:
         """[r, V, r, V]."""
         rows, n = self.psi.shape[1], q.shape[1]
         H = mass.new_zeros(rows, n, rows, n)
-        count = max(1, CHUNK // n**2)
+        count = max(1, CHUNK // (rows * n))
         for psi, m, c in zip(self.psi.split(count), mass.split(count), q.split(count), strict=True):
-            whole = (torch.diag_embed(m) - m[:, :, None] * c[:, None, :]).flatten(1)
             for f in range(rows):
-                H[f] += ((psi * psi[:, f, None]).T @ whole).view(rows, n, n).permute(1, 0, 2)
+                products = psi * psi[:, f, None]
+                weighted = (products[:, :, None] * m[:, None, :]).flatten(1)
+                block = torch.diag_embed(products.T @ m) - (weighted.T @ c).view(rows, n, n)
+                H[f] += block.permute(1, 0, 2)
         return H
 
     def inverse(self, mass: Tensor, q: Tensor, ridge: Tensor) -> Inverse:
