@@ -100,6 +100,7 @@ def main() -> int:
         "identity_on_text": {key: identity[key] for key in ("measured", "bound", "details", "reason")},
         "networks": found["seeds"] + found["periods"] + found["slow"],
         "bpe": found["bpe"],
+        "bpe_ratios": ratios(found["bpe"]),
         "dense": [{key: one[key] for key in ("seed", "tokens", "validation_loss")} for one in found["dense"]],
         "provenance": provenance(seed=0, device=device),
     }
