@@ -15,6 +15,7 @@ from network.training import train
 from theory import certificate, reduced_flow, simulate, slow_manifold, solve_sum_zero, stationary_distribution
 from verify.manifold_gap import measure
 from verify.statistics.verdict import Verdict
+from verify.trained.identity.adamw import by_adamw
 from verify.trained.identity.room_exact import exact_room, token_classes
 from verify.trained.identity.room_own_world import asymptotic, judge, own_world_room
 from verify.trained.identity.rooms import slope_of
@@ -249,3 +250,17 @@ def test_plain_data_is_strict_json(run, exact, text):
     alone = replace(exact, rows=[row | {"other_residual": None, "other_gap_tv": None} for row in exact.rows])
     found = replace(found, rooms=[alone])
     assert "–" in network_table(found) and len(network_figure(json.loads(found.to_json())).axes) == 1
+
+
+@pytest.mark.numerical
+def test_copies_trained_side_by_side_are_those_trained_alone(run, monkeypatch):
+    """AdamW goes entry by entry: thirty steps with another target beside it change nothing but the order of sums."""
+    monkeypatch.setattr("verify.trained.identity.adamw.STEPS", 30)
+    rng = torch.Generator().manual_seed(0)
+    y = run.model.low + (run.model.high - run.model.low) * torch.rand(40, 2, generator=rng, dtype=torch.float64)
+    targets = torch.rand(2, 40, 27, generator=rng, dtype=torch.float64)
+    targets = targets / targets.sum(-1, keepdim=True)
+    together = by_adamw(run.model.phi_theta, y, targets, y[:5])
+    alone = torch.cat([by_adamw(run.model.phi_theta, y, one[None], y[:5]) for one in targets])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-4)  # float32, and AdamW divides by small moments
+    assert (together[0] - together[1]).abs().max() > 1e-2
