@@ -21,7 +21,7 @@ def test_predicted_and_measured_agree(tmp_path, capsys):
     for one in printed["orders"]:
         for v in ("x", "y"):
             if not one["pre_asymptotic"][v]:
-                assert abs(one["predicted_eps"][v] / one["eps"][v] - 1) < 0.2
+                assert abs(one["predicted_over_measured"][v] - 1) < 0.2
             low, high = one["eps_interval"][v]
             assert low <= one["eps"][v] <= high
     assert (tmp_path / "reduction.png").stat().st_size > 0 and (tmp_path / "reduction.svg").stat().st_size > 0
@@ -41,7 +41,7 @@ def test_a_manifold_that_does_not_move_has_no_first_order():
 def test_a_wrong_prediction_is_violated():
     found = theory.trust(theory.get_system("two_state"), 0.002, starts=4)
     one = found.orders[0]
-    wrong = dataclasses.replace(one, predicted={v: 1.5 * (one.predicted[v] or 1.0) for v in ("x", "y")})
+    wrong = dataclasses.replace(one, ratio={v: 1.5 * (one.ratio[v] or 1.0) for v in ("x", "y")})
     assert judge(dataclasses.replace(found, orders=(wrong, found.orders[1])))[0] is Verdict.VIOLATED
 
 

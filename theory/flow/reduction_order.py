@@ -23,8 +23,9 @@ class OrderTrust:
     predicted, eps: ε* by theory and as measured, medians over starts; interval: the least and the largest over starts,
     at an end of the grid where one lies beyond.
     slope: of the error in ε, at the smallest ε at which it is resolved. next_over_leading: the next order over the
-    leading one at ε*; pre_asymptotic: that it is above 0.2, so that the leading term alone does not decide. None with a
-    `reason`.
+    leading one, each start at its own ε*, the median; pre_asymptotic: that it is above 0.2, so that the leading term
+    alone does not decide. ratio: predicted over measured ε*, the median over the starts whose leading term decides.
+    None with a `reason`.
     errors[k]: the largest error over starts at the ε of `Trust.grid`.
     """
 
@@ -35,6 +36,7 @@ class OrderTrust:
     slope: dict[str, float | None]
     next_over_leading: dict[str, float | None]
     pre_asymptotic: dict[str, bool | None]
+    ratio: dict[str, float | None]
     errors: dict[str, list[float]]
     reason: dict[str, str | None]
     cost: float
@@ -52,7 +54,8 @@ def judged(
 ) -> OrderTrust:
     """The errors[ε, start] of one order beside constants[start], the leading ones of theory."""
     fields: dict[str, dict[str, Any]] = {
-        name: dict.fromkeys(VARIABLES) for name in ("predicted", "eps", "interval", "slope", "next", "pre", "reason")
+        name: dict.fromkeys(VARIABLES)
+        for name in ("predicted", "eps", "interval", "slope", "next", "pre", "ratio", "reason")
     }
     power = order + 1
     for v in VARIABLES:
@@ -75,17 +78,16 @@ def judged(
         if fields["eps"][v] is None:
             fields["reason"][v] = f"the error in {v} does not pass the tolerance within the ε that were tried"
             continue
-        nearest = min(range(len(grid)), key=lambda k: abs(math.log(grid[k] / fields["eps"][v])))
-        if next_order is not None:
-            share = float((next_order[v][nearest] / leading[v][nearest]).nanmedian())
-        else:
-            # the next order grows like ε: half of it is gone at half of ε
-            half = min(range(len(grid)), key=lambda k: abs(math.log(2.0 * grid[k] / grid[nearest])))
-            ratio = grid[nearest] / grid[half]
-            now, then = e[nearest] / grid[nearest] ** power, e[half] / grid[half] ** power
-            share = float(((now - then).abs() / then).nanmedian()) * ratio / max(ratio - 1.0, 1e-9)
-        fields["next"][v] = share
+        shares = [
+            _share(grid, i, c, e, power, None if next_order is None else next_order[v], leading[v])
+            for i, c in enumerate(crossings)
+        ]
+        share = _median(sorted(shares))
+        fields["next"][v] = share if math.isfinite(share) else None
         fields["pre"][v] = not share < _ASYMPTOTIC
+        decided = [i for i, one in enumerate(shares) if one < _ASYMPTOTIC]
+        if decided:
+            fields["ratio"][v] = _median(sorted(float(each[i]) / crossings[i] for i in decided))
     return OrderTrust(
         order=order,
         predicted=fields["predicted"],
@@ -94,6 +96,7 @@ def judged(
         slope=fields["slope"],
         next_over_leading=fields["next"],
         pre_asymptotic=fields["pre"],
+        ratio=fields["ratio"],
         errors={
             v: [
                 float(row[torch.isfinite(row)].max()) if bool(torch.isfinite(row).any()) else math.nan
@@ -104,6 +107,30 @@ def judged(
         reason=fields["reason"],
         cost=cost,
     )
+
+
+def _share(
+    grid: list[float],
+    start: int,
+    crossing: float,
+    errors: Tensor,
+    power: int,
+    next_order: Tensor | None,
+    leading: Tensor,
+) -> float:
+    """The next order over the leading one at the ε of the grid next to the crossing of one start; inf if unknown."""
+    if not 0.0 < crossing < math.inf:
+        return math.inf
+    nearest = min(range(len(grid)), key=lambda k: abs(math.log(grid[k] / crossing)))
+    if next_order is not None:
+        share = float(next_order[nearest, start] / leading[nearest, start])
+    else:
+        # the next order grows like ε: half of it is gone at half of ε
+        half = min(range(len(grid)), key=lambda k: abs(math.log(2.0 * grid[k] / grid[nearest])))
+        ratio = grid[nearest] / grid[half]
+        now, then = (float(errors[k, start]) / grid[k] ** power for k in (nearest, half))
+        share = abs(now - then) / then * ratio / max(ratio - 1.0, 1e-9) if then > 0 else math.inf
+    return share if math.isfinite(share) else math.inf
 
 
 def _crossing(grid: list[float], errors: list[float], tolerance: float) -> float:

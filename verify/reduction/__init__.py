@@ -6,7 +6,8 @@ y (part of the box), stands beside the ε* that theory predicts; also the slopes
 costs in parts of the full model.
 
 The claim is that the predicted ε* is the measured one within 20 % wherever the leading term decides, that is where the
-next order over the leading one at ε* is below 0.2; elsewhere an order is marked pre-asymptotic.
+next order over the leading one at ε* is below 0.2, start by start; where that is so for less than half of the starts an
+order is marked pre-asymptotic.
 
 Exit codes: 0 the claim holds; 1 it is VIOLATED; 2 usage or input; 3 numerical failure, or INCONCLUSIVE: no order has a
 leading term that decides; 130 interrupted. With --system all: 1 if it is violated on any system, else the largest.

@@ -49,6 +49,7 @@ class Reduction:
                     "cost_over_full": one.cost,
                     "pre_asymptotic": one.pre_asymptotic,
                     "next_over_leading": one.next_over_leading,
+                    "predicted_over_measured": one.ratio,
                     "slope": one.slope,
                     "errors": one.errors,
                     "reason": one.reason,
@@ -99,8 +100,9 @@ def judge(found: Trust) -> tuple[Verdict, str]:
                 undecided.append(f"order {one.order} in {v} is pre-asymptotic at ε*")
                 continue
             decided += 1
-            if abs(predicted / eps - 1.0) > AGREEMENT:
-                off.append(f"order {one.order} in {v}: ε* = {eps:.3g} where {predicted:.3g} is predicted")
+            ratio = one.ratio[v]
+            if ratio is None or abs(ratio - 1.0) > AGREEMENT:
+                off.append(f"order {one.order} in {v}: ε* as predicted is {ratio} of that measured, ε* = {eps:.3g}")
             slope = one.slope[v]
             if slope is None or abs(slope - one.order - 1) > _SLOPE * (one.order + 1):
                 off.append(f"order {one.order} in {v}: slope {slope} where {one.order + 1} is predicted")
