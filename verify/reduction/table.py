@@ -6,7 +6,7 @@ from verify.reduction.judgement import Reduction
 
 
 def reduction_table(result: Reduction) -> str:
-    """One line an order and variable: predicted and measured ε*, its range over starts, slope, next order, ratio of both, cost."""
+    """One line an order and variable: predicted and measured ε*, its range over starts, slope, next order, cost."""
     found = result.trust
     lines = [
         f"{found.system}: tolerance {found.tolerance:g}, {found.starts} starts, time span {found.span:.4g}",
