@@ -22,6 +22,7 @@ NUMBER = re.compile(r"(?<![\w.^])(\d[\d,]*\.\d+(?:e-?\d+)?|\d+e-?\d+)(?![\d.]*\w
 # By the beginning of the section: what is set, computed from the numbers beside it, or true of other software.
 STATED = {
     "Chains as people": {"1e-279", "1e-12", "1e-17", "1e-37", "1e-319", "1e-4", "1e5", "1e-130"},
+    "The reduced flow": {"0.2", "0.7", "1.5", "0.033", "0.042", "0.005", "1e-40", "1.2"},
     "The network": {"0.758", "0.87", "0.01", "0.97", "0.10"},
     "Every claim": {"0.01", "10.5", "0.0115", "0.0086", "97.5"},
     "Neutrality": {"0.64", "0.9", "0.01"},
