@@ -75,7 +75,8 @@ def opening(tokens: int = control.TOKENS) -> list[Variant]:
     """Every form of the gate at s = 0.5."""
     made = [on_control("dense", "dense", control.WEAK, tokens=tokens)]
     for name, (gate, objective) in control.FORMS.items():
-        made.append(on_control(name, "coupled", control.WEAK, gate=gate, objective=objective, tokens=tokens))
+        one = on_control(name, "coupled", control.WEAK, gate=gate, objective=objective, tokens=tokens)
+        made.append(replace(one, against=("dense", "scalar")) if objective else one)
     return made
 
 
