@@ -42,5 +42,8 @@ def depth_figure(found: Sequence[Mapping[str, Any]], labels: Sequence[str] = ())
         for panel, title in ((channel, "channel axis"), (token, "token axis"), (sink, "weight on token 0")):
             panel.set(xlabel="layer", title=title, ylim=(0, 1))
         channel.set_ylabel("shifted distance to a generator")
-        figure.legend(loc="outside lower center", ncols=3)
+        token.set_ylabel("shifted distance to a generator")
+        sink.set_ylabel("mean over tokens and heads")
+        handles, names = channel.get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=2)
     return figure

@@ -6,6 +6,7 @@ in the cache of Hugging Face. Weights come from safetensors or GGUF (dequantised
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -106,6 +107,14 @@ def _check_folder(folder: Path, gguf: str | None, pickle: bool) -> None:
         if "adapter_config.json" in files:
             raise UsageError(f"{folder} is an adapter: merge it into its model (merge_and_unload) and save that")
         raise UsageError(f"{folder} has no config.json: name the folder of a model as save_pretrained writes it")
+    try:
+        said = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(
+            f"{folder / 'config.json'} is no JSON ({error}): take the one that came with the weights"
+        ) from None
+    if not isinstance(said, dict) or "model_type" not in said:
+        raise UsageError(f'{folder / "config.json"} names no model_type: add the family, such as "model_type": "bert"')
     pickles = [name for name in files if name.endswith((".bin", ".pt", ".pth")) and "model" in name]
     if not any(name.endswith(".safetensors") for name in files):
         if not pickles:
