@@ -24,7 +24,13 @@ NULL_SAMPLES = 50
 @dataclass(frozen=True)
 class PretrainedDefect:
     """What was found of one model on one text. layers: a dictionary each (`layers.layer`, with the figures of the
-    attention chain: means over heads). settings: how it was measured."""
+    attention chain: means over heads). settings: how it was measured.
+
+    Examples:
+        >>> from verify.generator_defect import PretrainedDefect
+        >>> PretrainedDefect("small", 8, [], {}).to_json().splitlines()[1]
+        '  "model": "small",'
+    """
 
     model: str
     length: int
