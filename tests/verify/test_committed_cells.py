@@ -41,6 +41,7 @@ def rebuilt(identity, model=FastSlowConfig):
         corpus=asked["corpus"],
         sha256=asked["sha256"],
         device=asked["device"],
+        reading=asked.get("reading"),
     )
 
 
