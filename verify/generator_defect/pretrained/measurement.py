@@ -54,7 +54,7 @@ def measure_pretrained(
     *,
     layers: Sequence[int] | None = None,
     init_seeds: Integer = 8,
-    dtype: Any = None,
+    dtype: torch.dtype | None = None,
     spectrum: Integer | None = None,
     seed: int = 0,
     name: str = "",
