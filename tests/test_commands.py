@@ -125,6 +125,7 @@ RULES = {
     "python benchmarks/learning_rate.py": Rule(
         "--help", full="--rates 6e-3 --seeds 1", full_exits=(1,)
     ),  # a single rate is at the edge of its grid
+    "python benchmarks/reduction.py": Rule("--help", full="--only systems --out reduction.json"),
     "python benchmarks/pretrained.py": Rule("--help", full="--help"),  # the models are downloads
     "python benchmarks/mutation.py": Rule("--help", full=None),  # it takes the tests along, for hours
     "python benchmarks/pareto.py": Rule(PARETO, full=PARETO),
