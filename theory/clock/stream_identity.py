@@ -215,9 +215,10 @@ def _boundary(
 ) -> Float[Tensor, "labels n"]:
     """A^# K b / P from the counts, to rounding however slow the slowest rate of A is.
 
-    With K = J D^-1, D the counts out of each symbol, and z = D u the boundary solves (J − D) u = J c for
-    c = D^-1 b/P: whole numbers but for u. Residuals in twice the precision lose nothing of them, where the rounding
-    of K and of K b would be magnified by ‖A^#‖: 10⁶ and more where a label hardly leaves a set of symbols.
+    With K = J D^-1, D[L, n] the counts out of each symbol, and z = D u the boundary solves (J − D) u = J c for
+    c = D^-1 b/P. J[L, n, n] and D are whole numbers, below 2⁵³, as is D times the tokens of a label; residuals in twice
+    the precision lose nothing of them, where the rounding of K and of K b would be magnified by ‖A^#‖: 10⁶ and more
+    where a label hardly leaves a set of symbols.
     """
     idle = out_of == 0  # its column of K is m⁺ = into/total
     D = torch.where(idle, total[:, None], out_of)

@@ -79,10 +79,10 @@ def own_world_room(
         "as_trained_gap_tv": float(tv(trained - p_test).mean()),
         "spread_tv": float(tv(p_test - p_test.mean(0)).mean()),
     }
-    unsolved_gaps: list[float] = []
+    adamw_gaps: list[float] = []
     if adamw:
         targets = torch.stack([p, *(means[period] for period in periods)])
-        of_p, *unsolved_gaps = tv(by_adamw(model.phi_theta, pairs.y, targets, held_out.y) - p_test).mean(-1).tolist()
+        of_p, *adamw_gaps = tv(by_adamw(model.phi_theta, pairs.y, targets, held_out.y) - p_test).mean(-1).tolist()
         facts["adamw_floor_tv"] = of_p
     rows: list[Row] = []
     learned = [trained]
@@ -109,7 +109,7 @@ def own_world_room(
         }
         rows.append(row)
     if adamw:
-        for row, gap in zip(rows, unsolved_gaps, strict=True):
+        for row, gap in zip(rows, adamw_gaps, strict=True):
             row["adamw_gap_tv"] = gap
     bounds = certified_gaps(model, theory.y, torch.stack(learned, 1))
     gaps = [tv(phi - p_test) for phi in learned]
