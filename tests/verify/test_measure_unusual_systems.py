@@ -89,3 +89,19 @@ def test_periods_of_any_kind_of_list():
     for periods in (iter([128, 64]), np.array([64, 128]), {64, 128}, [64.0, 128, 64]):
         result = manifold_gap.measure("two_state", periods, phi_theta=exact)
         assert [row.period for row in result.rows] == [64, 128]
+
+
+def test_a_large_chain_has_fewer_points_and_eigenvalues_are_asked_for_at_the_test_points_alone(monkeypatch):
+    from verify.observe import clock
+
+    asked = []
+    rate = clock.relaxation_rate
+    monkeypatch.setattr(clock, "relaxation_rate", lambda system, y: asked.append(len(y)) or rate(system, y))
+    monkeypatch.setattr(manifold_gap, "TRAIN_PAIRS", 3000)
+    monkeypatch.setattr(manifold_gap, "TEST_POINTS", 500)
+    result = manifold_gap.measure(chain(33), PERIODS)
+    assert (result.provenance["train_pairs"], result.provenance["test_points"]) == (400, 100)
+    assert result.verdict is Verdict.HOLDS, result.reason
+    assert result.floor_tv < 1e-3 * result.rows[-1].gap_tv
+    # the step's 256 points of the box, the rounding of the floor, and each row once
+    assert asked == [256, 100] + [100] * len(PERIODS)

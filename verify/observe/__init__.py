@@ -14,6 +14,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,10 @@ def _unchanged(p: Tensor) -> Tensor:
     return p
 
 
+def _nothing_left() -> tuple[str, float]:
+    return "", 0.0
+
+
 @dataclass(frozen=True)
 class Observation:
     """Pairs at one ε, and what is needed to judge them.
@@ -36,14 +41,15 @@ class Observation:
     leading_term: system -> [k, n], the theory's leading term of x − p_st at these points.
     continuous_term: system -> [k, n], ε φ₁, the same in the continuous-time limit.
     rounding: system -> the TV that arithmetic alone (rounding, the integrator's tolerance) may add at these points.
-    settled: whether the start value is forgotten at every point; `why_not` says what is missing.
+    memory: () -> (why_not, layer), asked of test points alone, since eigenvalues are dear. why_not: why the start value
+    is not forgotten at every point, or "" where it is (`settled`). layer: what is left of it, as a share of the leading
+    term: e^{-Phλ} in a block.
     notes: what a reader should know (trajectories set aside, …). sampling_tv: expected TV of sampling, 0 if noise-free.
     mean[k, n]: what x would be without sampling noise; None where x has none.
     seen_as: what exact probability vectors [k, n] would be seen as here: themselves, or frequencies of samples.
     has_step: whether the step h of the token clock has a meaning for these pairs.
     next_order: system -> how large, relative to the leading term and in the mean over the points, what it leaves out
-    may be; None where that is not known, and x̄ is then judged in size alone. layer: what is left of the start value, as
-    a share of the leading term: e^{-Phλ} in a block.
+    may be; None where that is not known, and x̄ is then judged in size alone.
 
     Examples:
         >>> import theory
@@ -59,15 +65,32 @@ class Observation:
     leading_term: Callable[[FastSlowSystem], Tensor]
     continuous_term: Callable[[FastSlowSystem], Tensor]
     rounding: Callable[[FastSlowSystem], float]
-    settled: bool
-    why_not: str = ""
+    memory: Callable[[], tuple[str, float]] = _nothing_left
     notes: list[str] = field(default_factory=list)
     sampling_tv: float = 0.0
     mean: Tensor | None = None
     seen_as: Callable[[Tensor], Tensor] = _unchanged
     has_step: bool = True
     next_order: Callable[[FastSlowSystem], float] | None = None
-    layer: float = 0.0
+
+    @cached_property
+    def _left(self) -> tuple[str, float]:
+        return self.memory()
+
+    @property
+    def why_not(self) -> str:
+        """Why the start value is not forgotten at every point, or an empty string."""
+        return self._left[0]
+
+    @property
+    def settled(self) -> bool:
+        """Whether the start value is forgotten at every point."""
+        return not self.why_not
+
+    @property
+    def layer(self) -> float:
+        """What is left of the start value, as a share of the leading term."""
+        return self._left[1]
 
 
 def list_observers() -> list[str]:

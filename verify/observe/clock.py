@@ -56,7 +56,9 @@ def observe(
     def continuous_term(theory: FastSlowSystem) -> Tensor:
         return first_order(theory, y) / period
 
-    why_not = _unsettled(system, blocks.y[stayed], period, step)
+    def memory() -> tuple[str, float]:
+        slowest = float(relaxation_rate(system, y).detach().min())
+        return _unsettled(system, blocks.y[stayed], period, step, slowest), math.exp(-period * step * slowest)
 
     def rounding(theory: FastSlowSystem) -> float:
         # A block that starts at p_st(y) should stay there; and y itself has a last digit, which the difference of
@@ -75,11 +77,9 @@ def observe(
         leading_term=lambda theory: settled(theory).leading,
         continuous_term=continuous_term,
         rounding=rounding,
-        settled=not why_not,
-        why_not=why_not,
+        memory=memory,
         notes=notes,
         next_order=lambda theory: settled(theory).next_order,
-        layer=math.exp(-period * step * float(relaxation_rate(system, y).detach().min())),
     )
 
 
@@ -136,9 +136,11 @@ def crossing_rate(system: FastSlowSystem, y: Tensor) -> float:
     return float((system.g(centre, y).detach().abs() / (system.high - system.low).to(y)).max())
 
 
-def _unsettled(system: FastSlowSystem, y: Tensor, period: int, step: float) -> str:
-    """Why the start value is not yet forgotten at the end of some trajectory y[count, k, m], or an empty string."""
-    slowest = float(relaxation_rate(system, y[:, -1]).detach().min())
+def _unsettled(system: FastSlowSystem, y: Tensor, period: int, step: float, slowest: float) -> str:
+    """Why the start value is not yet forgotten at the end of some trajectory y[count, k, m], or an empty string.
+
+    slowest: the smallest relaxation rate there.
+    """
     in_block = period * step * slowest
     if in_block >= SETTLED_IN_BLOCK:
         return ""

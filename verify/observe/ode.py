@@ -61,23 +61,24 @@ def observe(
         size = float((first - p).abs().sum())
         return float((second - first).abs().sum()) / size if size > 0 else 0.0
 
-    slowest = float(relaxation_rate(system, y_seen).detach().min())
-    why_not = ""
-    if span * slowest * period < LAYER_GONE or slowest * period < SLOW_MARGIN * crossing:
-        why_not = (
-            f"not relaxed: λ/ε = {slowest * period:.2g} at the slowest test point, where T λ/ε >= {LAYER_GONE:g} "
-            f"(T = {span:.2g}) and λ/ε >= {SLOW_MARGIN * crossing:.2g} are needed"
-        )
+    def memory() -> tuple[str, float]:
+        slowest = float(relaxation_rate(system, y_seen).detach().min())
+        why_not = ""
+        if span * slowest * period < LAYER_GONE or slowest * period < SLOW_MARGIN * crossing:
+            why_not = (
+                f"not relaxed: λ/ε = {slowest * period:.2g} at the slowest test point, where T λ/ε >= {LAYER_GONE:g} "
+                f"(T = {span:.2g}) and λ/ε >= {SLOW_MARGIN * crossing:.2g} are needed"
+            )
+        return why_not, math.exp(-span * slowest * period)
+
     return Observation(
         y=y_seen,
         x=x[stayed],
         leading_term=continuous_term,
         continuous_term=continuous_term,
         rounding=rounding,
-        settled=not why_not,
-        why_not=why_not,
+        memory=memory,
         notes=notes,
         has_step=False,
         next_order=next_order,
-        layer=math.exp(-span * slowest * period),
     )
