@@ -5,6 +5,7 @@ import dataclasses
 import functools
 
 import pytest
+from torch.utils.flop_counter import FlopCounterMode
 
 from theory.systems import list_systems
 from verify.claim import Profile
@@ -45,8 +46,23 @@ def few_leaking_models(monkeypatch):
     monkeypatch.setattr("verify.claims.full_attention_leaks.COUNT", 6)
 
 
+@pytest.fixture
+def steps_take_their_flops(monkeypatch):
+    """The floating-point operations of a step in the place of its seconds, which are those of a loaded machine too."""
+
+    def counted(steps, *, rounds, device):
+        operations = {}
+        for name, step in steps.items():
+            with FlopCounterMode(display=False) as counter:
+                step()
+            operations[name] = [float(counter.get_total_flops())] * rounds
+        return operations
+
+    monkeypatch.setattr("verify.trained.step_time.interleaved", counted)
+
+
 @pytest.mark.parametrize("name, role", [(name, role) for name, found in CLAIMS.items() for role in found.claim.gallery])
-@pytest.mark.usefixtures("few_leaking_models")
+@pytest.mark.usefixtures("few_leaking_models", "steps_take_their_flops")
 def test_every_mutant_is_refuted(name, role):
     claim = CLAIMS[name].claim
     found = claim.run(role, Profile())

@@ -23,7 +23,7 @@ from torch.func import jvp, vmap
 
 from verify.generator_defect.pretrained.probe import Probe
 
-AT_ONCE = 2**20  # numbers of the stream moved at a time; temporaries of the MLP, some four times as wide, stay in cache
+AT_ONCE = 2**22  # numbers of the stream moved at a time, times four in an MLP: a pass costs its products, not its calls
 
 
 def attention_jacobians(
