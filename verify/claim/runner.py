@@ -16,7 +16,8 @@ from typing import Any
 
 from verify.cells import Cell, CellResult, run_cells, source_fingerprint
 from verify.claim.discovery import BUILT_IN, BrokenClaim, FoundClaim, load
-from verify.claim.kinds import Claim, Outcome, Profile
+from verify.claim.kinds import Claim
+from verify.claim.outcome import Outcome, Profile
 from verify.claim.result import UNKNOWN_TAG, VOCABULARY, ClaimResult, Report
 from verify.statistics.verdict import ERROR, NOT_RUN
 
