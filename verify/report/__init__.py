@@ -5,6 +5,9 @@
     python -m verify.report --docs docs/claims.md      what the claims are, without any measurement
     python -m verify.report --table                    the claims as a Markdown table, on stdout
 
+What `python -m verify.generator_defect --model NAME --text FILE --out DIR` left in the folder of the run, or in one of
+its own folders, is shown below the claims, or what --pretrained names.
+
 `python -m verify` writes the report by itself; this command makes it again from its claims.json, which suffices: after
 an interrupted run, for instance, or for a file from another machine. It needs neither torch nor matplotlib.
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from verify.claim.discovery import BUILT_IN, BrokenClaim, FoundClaim
 from verify.report.drawn import figures
+from verify.report.pretrained import Network
 from verify.report.svg import Figure
 from verify.report.tables import Table, tables
 from verify.report.text import NOTHING, duration, measured_in, number
@@ -56,7 +57,8 @@ class Section:
 
 @dataclass(frozen=True)
 class Content:
-    """The whole report. remarks: what a reader must not overlook. provenance: (key, value)."""
+    """The whole report. remarks: what a reader must not overlook. provenance: (key, value). networks: the pretrained
+    ones."""
 
     summary: str
     counts: tuple[tuple[str, int], ...]
@@ -64,6 +66,7 @@ class Content:
     remarks: tuple[tuple[str, str], ...]
     sections: tuple[Section, ...]
     provenance: tuple[tuple[str, str], ...]
+    networks: tuple[Network, ...] = ()
 
     @property
     def with_mutants(self) -> bool:
@@ -86,8 +89,11 @@ def read(text: str) -> dict[str, Any]:
     return found
 
 
-def content(found: Mapping[str, Any], claims: Iterable[FoundClaim | BrokenClaim] = ()) -> Content:
-    """`found`: the JSON of a run, as `read` gives it. claims: where the checks of those claims can be read."""
+def content(
+    found: Mapping[str, Any], claims: Iterable[FoundClaim | BrokenClaim] = (), networks: tuple[Network, ...] = ()
+) -> Content:
+    """`found`: the JSON of a run, as `read` gives it. claims: where the checks of those claims can be read. networks:
+    the pretrained ones that stand beside them."""
     known = {entry.id: entry for entry in claims if isinstance(entry, FoundClaim)}
     sections = tuple(_section(claim, known.get(claim["id"])) for claim in found["claims"])
     verdicts = [section.verdict for section in sections]
@@ -103,6 +109,7 @@ def content(found: Mapping[str, Any], claims: Iterable[FoundClaim | BrokenClaim]
         remarks=tuple(_remarks(found["claims"])),
         sections=sections,
         provenance=tuple((key, _flat(value)) for key, value in made.items()),
+        networks=networks,
     )
 
 

@@ -14,6 +14,7 @@ from importlib.resources import files
 from verify.report.content import INTRODUCTION, TITLE, Content, Section
 from verify.report.glossary import GLOSSARY
 from verify.report.mapping_picture import NARROW, WIDE, drawn, legend, picture
+from verify.report.pretrained import Network
 from verify.report.svg import Figure
 from verify.report.tables import Table
 from verify.report.text import as_html, ident_of
@@ -32,6 +33,7 @@ def page(content: Content) -> str:
         *_mapping(content.sections),
         *_table(content),
         *map(_section, content.sections),
+        *_networks(content.networks),
         _glossary(),
     ]
     body = "\n".join(parts)
@@ -119,6 +121,19 @@ def _section(section: Section) -> str:
         + _details(section.tables)
         + "</section>"
     )
+
+
+def _networks(networks: Sequence[Network]) -> list[str]:
+    out = ["<h2>Pretrained networks</h2>"] if networks else []
+    for one in networks:
+        drawn_of_it = "".join(map(_figure, one.figures))
+        out.append(
+            f"<section>\n<header><h3>{html.escape(one.name)}</h3></header>\n<p>{as_html(one.words)}</p>\n"
+            + (f'<div class="body"><div class="figures">{drawn_of_it}</div></div>\n' if drawn_of_it else "")
+            + _details(one.tables)
+            + "</section>"
+        )
+    return out
 
 
 def _figure(figure: Figure) -> str:

@@ -8,6 +8,7 @@ from verify.report.content import INTRODUCTION, TITLE, Content, Section
 from verify.report.glossary import GLOSSARY
 from verify.report.mapping import LINKS, node
 from verify.report.mapping_picture import drawn
+from verify.report.pretrained import Network
 from verify.report.tables import Table
 from verify.report.text import as_markdown
 
@@ -26,6 +27,7 @@ def markdown(content: Content) -> str:
     parts += ["## The mapping", *_mapping(content.sections), "## All claims", _table(content)]
     for section in content.sections:
         parts += _section(section)
+    parts += _networks(content.networks)
     made = [f"- {as_markdown(key)}: {as_markdown(value)}" for key, value in content.provenance]
     parts += ["## Glossary", grid(("word", "what it means here"), GLOSSARY)]
     return "\n\n".join([*parts, "## Made with", "\n".join(made)]) + "\n"
@@ -59,6 +61,15 @@ def _section(section: Section) -> list[str]:
     out += [f"*Figure, {as_markdown(figure.title)}:* {as_markdown(figure.description)}" for figure in section.figures]
     out += [f"No figure: {as_markdown(section.undrawn)}."] if section.undrawn else []
     return out + _details(section.tables)
+
+
+def _networks(networks: Sequence[Network]) -> list[str]:
+    out = ["## Pretrained networks"] if networks else []
+    for one in networks:
+        out += [f"### {as_markdown(one.name)}", as_markdown(one.words)]
+        out += [f"*Figure, {as_markdown(f.title)}:* {as_markdown(f.description)}" for f in one.figures]
+        out += _details(one.tables)
+    return out
 
 
 def _details(tables: Sequence[Table]) -> list[str]:
