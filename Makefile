@@ -12,7 +12,7 @@ help:
 	@echo "make gap    set up once, then measure the gap between the learned phi_theta and p_st"
 	@echo "make report set up once, then measure every claim and its mutant (minutes) and write the report"
 	@echo "make test   set up once, then run the test suite"
-	@echo "make test-portable  the numerical tests on seven emulated processors, or on those of COMBINATIONS=\"plain avx2\""
+	@echo "make test-portable  the numerical tests on six emulated processors, or on those of COMBINATIONS=\"plain avx2\""
 	@echo "make test-oldest  the numerical tests on the oldest packages that pyproject allows"
 	@echo "make coverage  set up once, then run the test suite and print which branches of theory and verify it leaves out"
 	@echo "make notebooks  set up once, then run the six notebooks and keep what they show"

@@ -31,7 +31,6 @@ COMBINATIONS: dict[str, dict[str, str]] = {
     "zen": {"ATEN_CPU_CAPABILITY": "avx2", "OPENBLAS_CORETYPE": "Zen", "NUMBA_CPU_NAME": "znver2"} | ONE,
     "nehalem": PLAIN | OLD_NUMPY | {"MKL_CBWR": "SSE4_2", "OPENBLAS_CORETYPE": "Nehalem"} | ONE,
     "sandybridge": {"MKL_CBWR": "AVX", "OPENBLAS_CORETYPE": "Sandybridge", "NUMBA_CPU_NAME": "sandybridge"} | ONE,
-    "two-threads": TWO,
     "two-threads-plain": PLAIN | {"OPENBLAS_CORETYPE": "Prescott"} | TWO,
 }
 LIBRARY = {

@@ -173,8 +173,9 @@ def test_error_follows_the_tolerance():
             assert (result.y - fine.y).abs().max() < 5 * rtol
 
 
-@pytest.mark.parametrize("rtol", [1e-6, 1e-9])
+@pytest.mark.parametrize("rtol", [1e-6, 1e-9, 3e-10])
 def test_the_worst_of_a_mixed_batch_is_within_ten_tolerances(rtol):
+    """At 1e-9 or at 3e-10, as the processor rounds, one long step of one trajectory was off by 24 between its nodes."""
     queue = theory.get_system("birth_death")
     x0 = torch.from_numpy(np.random.default_rng(0).dirichlet(np.ones(16), 128))
     y0, eps = queue.uniform(128, seed=1), 2.0 ** -torch.linspace(4, 16, 128, dtype=torch.float64)

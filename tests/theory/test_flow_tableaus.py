@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from theory.flow.collocation import advance
 from theory.flow.collocation.radau import tableau
 from theory.flow.methods import rodas5p
 
@@ -107,3 +108,28 @@ def test_compiled_lu_solves_as_lapack_does(n):
     _lu.factor_complex(re, im)
     _lu.solve_complex(re, im, x, y)
     np.testing.assert_allclose(x + 1j * y, np.linalg.solve(complex_M, b + 1j), rtol=1e-12)
+
+
+@pytest.mark.parametrize("s", [3, 5, 7])
+def test_the_last_coefficients_are_those_of_chebyshev(s):
+    found = tableau(s)
+    coefficients = np.random.default_rng(s).standard_normal(s + 1)
+    values = np.polynomial.chebyshev.chebval(2.0 * found.ends - 1.0, coefficients)
+    np.testing.assert_allclose(found.last @ values, coefficients[: s - 3 : -1], rtol=0, atol=2e-13)
+
+
+@pytest.mark.parametrize("s", [5, 7])
+@pytest.mark.parametrize("function", [np.exp, np.sin, lambda t: 1 / (1 + t), lambda t: np.cos(5 * t)])
+def test_the_error_between_the_nodes_is_seen(s, function):
+    """Against the polynomial itself: never called less than 0.4 of it; and more than 30 times at few steps only, those
+    about which the function is even or odd, where every other coefficient vanishes."""
+    found = tableau(s)
+    theta, ratios = np.linspace(0.0, 1.0, 401), []
+    for start in (0.0, 0.4, 1.1):
+        for h in (0.1, 0.3, 0.6, 1.0):
+            values = function(start + h * found.ends)
+            fit = np.polynomial.chebyshev.Chebyshev.fit(found.ends, values, s, domain=[0, 1])
+            error = np.abs(fit(theta) - function(start + h * theta)).max()
+            seen = advance.between(values[:1], values[1:, None], found.last, np.ones(1))
+            ratios += [seen / error] if error > 1e-13 else []
+    assert min(ratios) > 0.4 and np.median(ratios) < 30 and max(ratios) < 1000

@@ -242,6 +242,28 @@ def judge(u, slope, nodes, LU, error_weights, inv_h, scale, estimate):
 
 
 @inner
+def between(u, nodes, last, scale):
+    """The error of the polynomial between the nodes in parts of the tolerance: its next Chebyshev coefficient, were the
+    last three to go on as they fall. Two of them, so that one that vanishes by chance hides nothing.
+    """
+    sizes = (0.0, 0.0, 0.0)
+    for c in range(u.shape[0]):
+        a, b, d = 0.0, 0.0, 0.0
+        for k in range(nodes.shape[0]):
+            moved = nodes[k, c] - u[c]
+            a += last[0, k + 1] * moved
+            b += last[1, k + 1] * moved
+            d += last[2, k + 1] * moved
+        sizes = (
+            max(sizes[0], abs(a) * scale[c]),
+            max(sizes[1], abs(b) * scale[c]),
+            max(sizes[2], abs(d) * scale[c]),
+        )
+    fall = min(1.0, max(sizes[0] / max(sizes[1], 1e-300), sizes[1] / max(sizes[2], 1e-300)))
+    return max(fall * sizes[0], fall * fall * sizes[1])
+
+
+@inner
 def coupling(dA, nodes, inv_eps, Bx):
     """Bx[s, m, n] = ∂_y(A x)/ε at the nodes."""
     m, n = dA.shape[0], dA.shape[1]
@@ -369,6 +391,7 @@ def advance(rows, A, g, state, tableau, control, room, addresses, where, box, ev
                 newton = whole[NEWTON]
                 if size <= tol or (rate < 1.0 and size * rate <= tol * (1.0 - rate)):
                     error = judge(u, slope, nodes, LU, tableau.error_weights, inv_h, scale, w[0]) * control.error_factor
+                    error = max(error, between(u, nodes, tableau.last, scale))
                     if not error <= 1.0:
                         shrink, keep = max(0.1, 0.9 * error ** (-1.0 / (s + 1))), True
                     elif not sound(u, nodes, rates, low, high, rtol, atol, w):

@@ -7,7 +7,8 @@ value is of order 2s − 1, the polynomial between the nodes of order s + 1, and
 
 With Z_j the increments at the nodes, Z = h (a ⊗ I) F. Newton's method decouples in the eigenvectors of a⁻¹: one real
 eigenvalue and (s − 1)/2 complex pairs for odd s. The embedded error estimate of order s is theirs too (sec. IV.8):
-the quadrature γ₀ F(u₀) + Σ b̂_k F_k with γ₀ = 1/μ₀, filtered by (I − hγ₀J)⁻¹.
+the quadrature γ₀ F(u₀) + Σ b̂_k F_k with γ₀ = 1/μ₀, filtered by (I − hγ₀J)⁻¹. The filter takes out what is stiff, and
+with it the error between the nodes of an x that follows y: the last Chebyshev coefficients of the polynomial see that.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Tableau(NamedTuple):
     error_weights: Array  # e[s]: the estimate is (μ₀/h − J)⁻¹ (F(u₀) + e·Z/h)
     ends: Array  # 0, c_1 … c_s, [s + 1]
     barycentric: Array  # weights of the interpolation through them, [s + 1]
+    last: Array  # the Chebyshev coefficients of degree s, s − 1, s − 2 of the polynomial through them, [3, s + 1]
 
 
 @cache
@@ -69,6 +71,7 @@ def tableau(s: int) -> Tableau:
     right[0] -= 1.0 / mu
     b_hat = np.linalg.solve((nodes[:, None] ** (power - 1)).T, right)
     error_weights = mu * (a_inverse.T @ (b_hat - last_row))
+    last = np.linalg.inv(np.polynomial.chebyshev.chebvander(2.0 * points - 1.0, s))[: s - 3 : -1]
     return Tableau(
         nodes=nodes,
         a_inverse=np.ascontiguousarray(a_inverse),
@@ -81,4 +84,5 @@ def tableau(s: int) -> Tableau:
         error_weights=error_weights,
         ends=points,
         barycentric=barycentric,
+        last=np.ascontiguousarray(last),
     )
