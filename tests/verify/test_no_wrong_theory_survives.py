@@ -155,3 +155,14 @@ def test_test_points_that_were_trained_on_conclude_nothing():
     slope, ratios = slope_and_ratios(made, 1e-13)
     verdict, reason = judge(made, slope, ratios, Circumstances(1e-13, 1e-16, repeated=1))
     assert verdict is Verdict.INCONCLUSIVE and "1 test points are training points" in reason
+
+
+@pytest.mark.parametrize(
+    "name, step", [("driven_cycle", 0.156), ("sodium_channel", 0.252), ("attention", 0.72), ("birth_death", 0.8)]
+)
+def test_the_right_theory_is_not_violated_at_a_step_that_crosses_the_box_in_a_few_blocks(name, step):
+    """All were. With three blocks the block before the last still had the start in it; and where y jumps to and fro, as
+    birth_death does at this step, the backward equation has two solutions, of which the wrong one was followed."""
+    found = measure(name, (512, 2048, 8192, 32768), step=step, **SMALL)
+    assert found.verdict is not Verdict.VIOLATED, found.reason
+    assert all(row.usable and row.residual <= row.residual_limit for row in found.rows)

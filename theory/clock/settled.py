@@ -108,17 +108,27 @@ class SettledGap:
 
 
 def settled_gap(
-    system: FastSlowSystem, y: Any, *, period: Any, step: Any, euler: bool = False, near: Any = None
+    system: FastSlowSystem,
+    y: Any,
+    *,
+    period: Any,
+    step: Any,
+    euler: bool = False,
+    near: Any = None,
+    near_earlier: Any = None,
 ) -> SettledGap:
     """The gap of a settled block at y[..., m], by this system's own backward step: see the module.
 
     near[..., m]: where the backward equation has several solutions, the one near this is meant; it moves no solution.
-    Raises as `predicted_gap` does.
+    near_earlier[..., m]: the same of the block before that. Raises as `predicted_gap` does.
     """
     period, step = check_integer(period, "period", least=1), check_positive(step, "step")
     y = check_vectors("y", y, system.n_slow, "slow variables of the system").detach()
     guess = y if near is None else check_vectors("near", near, system.n_slow, "slow variables of the system").detach()
     check_broadcast(y=y.shape[:-1], near=guess.shape[:-1])
+    if near_earlier is not None:
+        near_earlier = check_vectors("near_earlier", near_earlier, system.n_slow, "slow variables of the system")
+        check_broadcast(y=y.shape[:-1], near_earlier=near_earlier.shape[:-1])
     system.check_at(y)
 
     def p_st(at: Tensor) -> Tensor:
@@ -134,7 +144,7 @@ def settled_gap(
     coarse = back(y, guess)  # x̄′ taken for p_st(y′)
     F = pooling_memory(system.A(y).detach(), p, step, euler=euler)
     p_coarse = p_st(coarse)
-    earlier = back(coarse, coarse - (y - coarse))
+    earlier = back(coarse, coarse - (y - coarse) if near_earlier is None else near_earlier.detach())
     memory = pooling_memory(system.A(coarse).detach(), p_coarse, step, euler=euler)
     lag = _apply(memory, p_st(earlier) - p_coarse) / period
     before = back(y, coarse, lag)

@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from verify.observe import Observation
 
 TRAIN_PAIRS, TEST_POINTS = 3000, 500
-# Of larger chains with one slow variable: a block costs n³, and a curve is known to rounding from fewer points.
-LARGE_CHAIN, CURVE_PAIRS, CURVE_POINTS = 33, 400, 100
+CURVE_PAIRS, CURVE_POINTS = 340, 60  # where each is dear (`verify.observe.clock.is_large`)
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def measure(
     as phi_theta(period=P) for the φ_θ of that period. theory_system: the system that p_st, prediction and certificate
     are computed from, if not the one that makes the data: a wrong theory held against right data. train_pairs,
     test_points: how many trajectories φ_θ is fitted to, and measured at (None: 3000 and 500; of a chain of more than 32
-    states with one slow variable 400 and 100, the floor saying whether they suffice).
+    states with one slow variable 340 and 60, the floor saying whether they suffice).
 
     Raises `ValueError` for an unknown name, periods below one, a bad step, a seed outside 0 … 2^63 − 1, a device that
     is not there, an option that the observation does not have, or a generator that is none at a visited y. Ctrl-C ends
@@ -239,9 +238,11 @@ def measure(
 
 def _sizes(system: FastSlowSystem) -> tuple[int, int]:
     """How many training pairs and test points are taken where nothing is said."""
-    if system.n_states < LARGE_CHAIN or system.n_slow > 1:
-        return TRAIN_PAIRS, TEST_POINTS
-    return min(TRAIN_PAIRS, CURVE_PAIRS), min(TEST_POINTS, CURVE_POINTS)
+    from verify.observe.clock import is_large
+
+    if is_large(system):
+        return min(TRAIN_PAIRS, CURVE_PAIRS), min(TEST_POINTS, CURVE_POINTS)
+    return TRAIN_PAIRS, TEST_POINTS
 
 
 def _once_at(period: int, collect: Callable[..., Observation]) -> Callable[..., Observation]:
