@@ -48,7 +48,7 @@ def build(shape, spoil, width):
     st.floats(0.1, 30.0),
     st.sampled_from([0.0, 0.0, -3.0, 1e9]),
     st.sampled_from([0.1, 1e-3, 1e-8, 1e-13, 1e-15]),
-    st.sampled_from(["auto", "auto", "rodas5p", "lsoda"]),
+    st.sampled_from(["auto"] * 12 + ["rodas5p", "lsoda"]),  # which take eight times as long
 )
 def test_flow(shape, spoil, width, start, span, t0, eps, method):
     system = build(shape, spoil, width)
