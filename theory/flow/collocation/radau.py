@@ -84,5 +84,5 @@ def tableau(s: int) -> Tableau:
         error_weights=error_weights,
         ends=points,
         barycentric=barycentric,
-        last=np.ascontiguousarray(last),
+        last=np.ascontiguousarray(last, np.float64),
     )
