@@ -28,10 +28,6 @@ def _unchanged(p: Tensor) -> Tensor:
     return p
 
 
-def _nothing_left() -> tuple[str, float]:
-    return "", 0.0
-
-
 @dataclass(frozen=True)
 class Observation:
     """Pairs at one ε, and what is needed to judge them.
@@ -65,7 +61,7 @@ class Observation:
     leading_term: Callable[[FastSlowSystem], Tensor]
     continuous_term: Callable[[FastSlowSystem], Tensor]
     rounding: Callable[[FastSlowSystem], float]
-    memory: Callable[[], tuple[str, float]] = _nothing_left
+    memory: Callable[[], tuple[str, float]]
     notes: list[str] = field(default_factory=list)
     sampling_tv: float = 0.0
     mean: Tensor | None = None

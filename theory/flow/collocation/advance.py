@@ -391,7 +391,8 @@ def advance(rows, A, g, state, tableau, control, room, addresses, where, box, ev
                 newton = whole[NEWTON]
                 if size <= tol or (rate < 1.0 and size * rate <= tol * (1.0 - rate)):
                     error = judge(u, slope, nodes, LU, tableau.error_weights, inv_h, scale, w[0]) * control.error_factor
-                    error = max(error, between(u, nodes, tableau.last, scale))
+                    if error <= 1.0:  # not where it is NaN, which a compiled max drops
+                        error = max(error, between(u, nodes, tableau.last, scale))
                     if not error <= 1.0:
                         shrink, keep = max(0.1, 0.9 * error ** (-1.0 / (s + 1))), True
                     elif not sound(u, nodes, rates, low, high, rtol, atol, w):
