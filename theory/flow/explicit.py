@@ -21,6 +21,8 @@ from theory.fast_slow import FastSlowSystem
 _KNOTS = 4
 MARGIN = 10.0  # as in `theory.flow.faces`
 _LEAST_STEPS = 4
+_SLIVER = 0.1  # a last step of less than this, in parts of the one before, is no interval of its own
+_DOUBTS, _SHORTER = 6, 16.0
 
 
 class Path(NamedTuple):
@@ -58,6 +60,25 @@ class _Recorded:
         self.refused += 1
 
 
+class _Steps(NamedTuple):
+    """y and its slopes [K, ..., d] at the ends of K − 1 steps, knots[K] counted from the start."""
+
+    knots: Tensor
+    y: Tensor
+    slopes: Tensor
+    evaluations: int
+    refused: int
+
+
+class _Exits(NamedTuple):
+    """Of each trajectory: whether it left its box by more than the tolerance; the last time before at which it was
+    seen inside; the first time at which it was seen beyond."""
+
+    left: Tensor
+    end: Tensor
+    beyond: Tensor
+
+
 def integrate_explicit(
     field: Callable[[Tensor], Tensor],
     start: Tensor,
@@ -72,22 +93,68 @@ def integrate_explicit(
     max_steps: int = 100_000,
 ) -> Path:
     """y' = field(y) from start[..., m] at times[0], increasing or decreasing. Raises `NumericalError` where torchdiffeq
-    gives up, or the field is not finite. `given`: the times as they are to be differentiated."""
-    from torchdiffeq import odeint
+    gives up, or the field is not finite. `given`: the times as they are to be differentiated.
 
+    Where y leaves its box that is doubted, for the reason in `theory.flow.faces`: the steps that it takes for it are
+    integrated again in short ones, and where those stay in the box, all is done again with steps half as long."""
     direction = -1.0 if bool(times[1] < times[0]) else 1.0
     span = direction * (times - times[0])
+    keywords: dict[str, Any] = {"system": system, "rtol": rtol, "atol": atol, "max_steps": max_steps}
+    evaluations = refused = 0
+    longest, doubts = min(max_step, float(span[-1]) / _LEAST_STEPS), 0
+    while True:
+        steps = _steps(field, start, span[-1], direction, longest=longest, first_step=first_step, **keywords)
+        evaluations, refused = evaluations + steps.evaluations, refused + steps.refused
+        exits = _exits(system, steps, rtol, atol)
+        if doubts == _DOUBTS or not bool(exits.left.any()):
+            break
+        believed, length, cost = _again(field, steps, exits, direction, **keywords)
+        evaluations += cost
+        if believed:
+            break
+        longest, doubts = 0.5 * length, doubts + 1
+    left, end = exits.left, exits.end
+    wanted = span if given is None else direction * (given.to(span) - given.detach().to(span)[0])
+    values = _hermite(steps.knots, steps.y, steps.slopes, wanted)
+    values = torch.cat([start[None], values[1:]])  # what was given, exactly
+    seen = span.reshape(-1, *[1] * left.ndim) <= torch.where(left, end, math.inf)
+    seen[0] = True
+    low, high = system.low.to(values), system.high.to(values)
+    phases = system.periodic.to(values.device)
+    kept = values.detach()
+    near = torch.where(phases, kept, kept.clamp(low, high))
+    values = torch.cat([values[:1], (values + (near - kept))[1:]])  # an overshoot of a face, within the tolerances
+    values = torch.where(seen[..., None], values, torch.nan)
+    end = times[0] + direction * torch.where(left, end, span[-1])
+    return Path(values.movedim(0, -2), left, end, evaluations, len(steps.knots) - 1, refused)
+
+
+def _steps(
+    field: Callable[[Tensor], Tensor],
+    start: Tensor,
+    span: Tensor,
+    direction: float,
+    *,
+    system: FastSlowSystem,
+    rtol: float,
+    atol: float,
+    longest: float,
+    first_step: float | None,
+    max_steps: int,
+) -> _Steps:
+    """The steps from start[..., m] over the time `span`, none longer than `longest`."""
+    from torchdiffeq import odeint
+
     recorded = _Recorded(field, direction)
-    longest = min(max_step, float(span[-1]) / _LEAST_STEPS)
     options: dict[str, Any] = {
         "norm": lambda error: error.abs().max(),
         "max_num_steps": max_steps,
         "max_step": longest,
-        "step_t": span[-1:],  # else the last value would be one of its own interpolants
+        "step_t": span[None],  # else the last value would be one of its own interpolants
     }
     if first_step is not None:
         options["first_step"] = min(first_step, longest)
-    ends = torch.stack([torch.zeros_like(span[-1]), span[-1]])
+    ends = torch.stack([torch.zeros_like(span), span])
     try:
         last = odeint(recorded, start, ends, rtol=rtol, atol=atol, method="dopri5", options=options)
     except AssertionError as error:  # its way to report step underflow and the step limit
@@ -96,30 +163,51 @@ def integrate_explicit(
             f"{(recorded.y[-1] if recorded.y else start).detach().reshape(-1, start.shape[-1])[0].tolist()}; check A "
             "and g there, or raise max_steps"
         ) from error
-    knots = torch.stack([*recorded.t[1:], span[-1]]) if len(recorded.t) > 1 else span[-1:]
+    knots = torch.stack([*recorded.t[1:], span]) if len(recorded.t) > 1 else span[None]
     knots = torch.cat([torch.zeros_like(knots[:1]), knots])
     y = torch.stack([*recorded.y, torch.as_tensor(last)[-1]])
     # torchdiffeq's steps are functions of what it integrates: the knots keep their derivatives, as y does
     order = torch.argsort(knots.detach())
     keep = torch.cat([knots.new_ones(1, dtype=torch.bool), knots[order].diff() > 0])
     knots, y = knots[order][keep], y[order][keep]
+    if len(knots) > 2 and bool(knots[-1] - knots[-2] < _SLIVER * (knots[-2] - knots[-3])):
+        # what is left for the last step may be rounding, by which the polynomial would divide
+        keep = torch.arange(len(knots), device=knots.device) != len(knots) - 2
+        knots, y = knots[keep], y[keep]
     if not bool(torch.isfinite(y.detach()).all()):
         raise NumericalError(f"the reduced flow of system {system.name!r} is not finite: check g near the last good y")
     slopes = torch.stack([direction * field(one) for one in y])
-    wanted = span if given is None else direction * (given.to(span) - given.detach().to(span)[0])
-    values = _hermite(knots, y, slopes, wanted)
-    values = torch.cat([start[None], values[1:]])  # what was given, exactly
-    left, end = _exits(system, knots.detach(), y.detach(), slopes.detach(), rtol, atol)
-    seen = span.reshape(-1, *[1] * left.ndim) <= torch.where(left, end, math.inf)
-    seen[0] = True
-    low, high = system.low.to(y), system.high.to(y)
-    phases = system.periodic.to(y.device)
-    kept = values.detach()
-    near = torch.where(phases, kept, kept.clamp(low, high))
-    values = torch.cat([values[:1], (values + (near - kept))[1:]])  # an overshoot of a face, within the tolerances
-    values = torch.where(seen[..., None], values, torch.nan)
-    end = times[0] + direction * torch.where(left, end, span[-1])
-    return Path(values.movedim(0, -2), left, end, recorded.evaluations + len(y), len(knots) - 1, recorded.refused)
+    return _Steps(knots, y, slopes, recorded.evaluations + len(y), recorded.refused)
+
+
+def _again(
+    field: Callable[[Tensor], Tensor],
+    steps: _Steps,
+    exits: _Exits,
+    direction: float,
+    *,
+    system: FastSlowSystem,
+    rtol: float,
+    atol: float,
+    max_steps: int,
+) -> tuple[bool, float, int]:
+    """Whether all trajectories that left do so in steps `_SHORTER` times as short too; else the length of a step in
+    which one does not; evaluations."""
+    knots = steps.knots.detach()
+    first = (torch.searchsorted(knots, exits.end.contiguous(), right=True) - 1).clamp(0, len(knots) - 2)
+    last = torch.searchsorted(knots, exits.beyond.contiguous()).clamp(1, len(knots) - 1)
+    cost = 0
+    for a, b in {(int(first[i]), int(last[i])) for i in map(tuple, exits.left.nonzero().tolist())}:
+        here = exits.left & (first == a) & (last == b)
+        length = float(knots[a : b + 1].diff().min())
+        with torch.no_grad():
+            keywords: dict[str, Any] = {"system": system, "rtol": rtol, "atol": atol, "max_steps": max_steps}
+            keywords |= {"first_step": None, "longest": length / _SHORTER}
+            short = _steps(field, steps.y[a].detach(), knots[b] - knots[a], direction, **keywords)
+        cost += short.evaluations
+        if not bool(_exits(system, short, rtol, atol).left[here].all()):
+            return False, length, cost
+    return True, 0.0, cost
 
 
 def _hermite(knots: Tensor, y: Tensor, slopes: Tensor, at: Tensor) -> Tensor:
@@ -141,15 +229,9 @@ def _hermite(knots: Tensor, y: Tensor, slopes: Tensor, at: Tensor) -> Tensor:
     return (of_value.reshape(shape) * y[index] + of_slope.reshape(shape) * slopes[index]).sum(1)
 
 
-def _exits(
-    system: FastSlowSystem,
-    knots: Tensor,
-    y: Tensor,
-    slopes: Tensor,
-    rtol: float,
-    atol: float,
-) -> tuple[Tensor, Tensor]:
-    """(whether y left its box by more than the tolerance, the last time before at which it was in the box)."""
+def _exits(system: FastSlowSystem, steps: _Steps, rtol: float, atol: float) -> _Exits:
+    """Where the trajectories left their box."""
+    knots, y, slopes = steps.knots.detach(), steps.y.detach(), steps.slopes.detach()
     parts = torch.arange(8, dtype=knots.dtype, device=knots.device) / 8
     fine = torch.cat([(knots[:-1, None] + knots.diff()[:, None] * parts).reshape(-1), knots[-1:]])
     seen = _hermite(knots, y, slopes, fine)
@@ -164,9 +246,11 @@ def _exits(
     outside = beyond(seen)
     left = outside.any(0)
     end = torch.full(left.shape, float(knots[-1]), dtype=knots.dtype, device=knots.device)
+    beyond_at = end.clone()
     for index in left.nonzero().tolist():
         where = (slice(None), *index)
         first = int(outside[where].nonzero()[0])
+        beyond_at[tuple(index)] = fine[first]
         good = system.inside(seen[where])[:first].nonzero()
         if len(good) == 0:
             end[tuple(index)] = 0.0
@@ -178,4 +262,4 @@ def _exits(
             within = bool(system.inside(_hermite(knots, y[where], slopes[where], at)[0]))
             low, high = (middle, high) if within else (low, middle)
         end[tuple(index)] = low
-    return left, end
+    return _Exits(left, end, beyond_at)

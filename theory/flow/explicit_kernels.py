@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from theory.compiled import inner, kernel
-from theory.flow.faces import NEVER, departure
+from theory.flow.faces import LONGEST, NEVER, departure, doubtful, no_doubt
 
 RUNNING, FINISHED, MAX_STEPS, NOT_FINITE, STEP_TOO_SMALL, LEFT_DOMAIN, MASS_DRIFT, REFUSED = range(8)
 _MOST_FAILURES = 40
@@ -45,6 +45,7 @@ class State(NamedTuple):
     end: np.ndarray  # [B, d], where the step arrives
     dense: np.ndarray  # [B, 7, d]
     output: np.ndarray  # [B, k, d]
+    doubt: np.ndarray  # [B, 3], of `theory.flow.faces`
 
 
 class Control(NamedTuple):
@@ -83,7 +84,8 @@ def blank(y: np.ndarray, tableau: Tableau, k: int) -> State:
     whole[:, WRITTEN] = 1
     output[:, 0] = y
     slopes = np.zeros((b, len(tableau.a), d))
-    return State(np.zeros((b, 3)), whole, y.copy(), slopes, np.zeros((b, d)), np.zeros((b, 7, d)), output)
+    real, dense = np.zeros((b, 3)), np.zeros((b, 7, d))
+    return State(real, whole, y.copy(), slopes, np.zeros((b, d)), dense, output, no_doubt(b))
 
 
 @inner
@@ -208,7 +210,7 @@ def write(real, whole, y, F, output, t, order, part, seen):
 
 
 @inner
-def move_on(real, whole, y, slopes, end, last, error, order, control):
+def move_on(real, whole, y, slopes, end, last, error, order, control, longest):
     """Move y to the end of the step and choose the next one; slopes[last] is that at the end."""
     for c in range(y.shape[0]):
         y[c] = end[c]
@@ -226,7 +228,7 @@ def move_on(real, whole, y, slopes, end, last, error, order, control):
     if whole[FAILURES] > 0:
         growth = min(growth, 1.0)
     whole[FAILURES] = 0
-    new = min(h * growth, control.max_step)
+    new = min(min(h * growth, control.max_step), longest)
     if new >= left_over:
         new = left_over
     elif 2.0 * new > left_over:
@@ -235,8 +237,9 @@ def move_on(real, whole, y, slopes, end, last, error, order, control):
 
 
 @inner
-def accept(real, whole, y, slopes, end, F, output, tableau, control, error, nodes, weights, points, faces):
-    """Write the outputs of the step, see whether y left the box, and choose the next step.
+def accept(real, whole, y, slopes, end, F, output, doubt, tableau, control, error, nodes, weights, points, faces):
+    """See whether y left the box, write the outputs of the step and choose the next one; or repeat it, where that it
+    left is to be doubted.
 
     points[K, d] and faces[4, m] are room.
     """
@@ -247,12 +250,17 @@ def accept(real, whole, y, slopes, end, F, output, tableau, control, error, node
             within(y, F, order, nodes[j], points[j])
         low, high, rtol, atol = control.low, control.high, control.rtol, control.atol
         part, seen = departure(points, d - m, nodes, weights, low, high, rtol, atol, faces)
+    if doubtful(doubt, part, real[TIME], real[STEP]):
+        whole[AGAIN] += 1
+        whole[FAILURES] += 1
+        real[STEP] = doubt[LONGEST]
+        return
     whole[ACCEPTED] += 1
     write(real, whole, y, F, output, control.t, order, part, seen)
     if part != NEVER:
         whole[CODE] = LEFT_DOMAIN
     else:
-        move_on(real, whole, y, slopes, end, tableau.stages - 1, error, order, control)
+        move_on(real, whole, y, slopes, end, tableau.stages - 1, error, order, control, doubt[LONGEST])
 
 
 @kernel
@@ -262,10 +270,11 @@ def finish(rows, state, tableau, control, nodes, weights):
     for q in range(rows.shape[0]):
         r = rows[q]
         real, whole, y, slopes = state.real[r], state.whole[r], state.y[r], state.slopes[r]
-        end, F, output, h = state.end[r], state.dense[r], state.output[r], state.real[r, STEP]
+        end, F, output, doubt, h = state.end[r], state.dense[r], state.output[r], state.doubt[r], real[STEP]
         error = judge(y, end, slopes, h, tableau.error, tableau.stages, control.rtol, control.atol)
         if error <= 1.0:
             interpolation(y, end, slopes, h, tableau.order, tableau.dense, F)
-            accept(real, whole, y, slopes, end, F, output, tableau, control, error, nodes, weights, points, faces)
+            found = (y, slopes, end, F, output, doubt)
+            accept(real, whole, *found, tableau, control, error, nodes, weights, points, faces)
         else:
             retry(real, whole, error, tableau.order)

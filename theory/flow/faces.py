@@ -6,6 +6,11 @@ times atol + rtol max|y|, the error that a step may have; A and g are evaluated 
 it has left, and did so when it last crossed the face itself. Between the nodes of a step the polynomial is looked at on
 a grid, and at the vertices of the parabolas through it, so that a short excursion is found too.
 
+A step far beyond what is stable, or smooth, may pass its error estimate all the same, and its dense output then swings
+beyond a face although the flow keeps to it. So a departure is doubted first: the step is repeated at half its length,
+and the trajectory has left where `DOUBTS` such steps, each half as long as the last, have found it so before the end of
+the first of them.
+
 Any dense output is a polynomial: it comes as its values at `nodes`, the first of which is 0 and the last 1.
 """
 
@@ -20,7 +25,35 @@ from theory.compiled import inner, kernel
 ROUNDING = 1e-12  # of the width of the box, as in `theory.fast_slow`
 MARGIN = 10.0  # local errors that may add up at a face, as for x below zero
 NEVER = 2.0
+DOUBTS = 8
+_RELEASE = 1.25  # of the longest step allowed after a doubt, for every step without one
 _PARTS = 4
+
+# of doubt[3], one row per trajectory: doubts so far; the longest step allowed; the end of the step first doubted
+COUNT, LONGEST, CLAIM = range(3)
+
+
+def no_doubt(b: int) -> np.ndarray:
+    """doubt[B, 3] of trajectories that have not moved yet."""
+    return np.array([[0.0, np.inf, 0.0]]).repeat(b, 0)
+
+
+@inner
+def doubtful(doubt, part, start, step):
+    """Whether what `departure` found of the step from `start` is to be doubted: then it is to be repeated at half its
+    length, `doubt[LONGEST]`. To be asked once for every step that is otherwise to be accepted."""
+    if part == NEVER:
+        if start + step >= doubt[CLAIM]:
+            doubt[COUNT] = 0.0
+        doubt[LONGEST] *= _RELEASE
+        return False
+    if doubt[COUNT] == 0.0:
+        doubt[CLAIM] = start + step
+    if doubt[COUNT] >= DOUBTS:
+        return False
+    doubt[COUNT] += 1.0
+    doubt[LONGEST] = 0.5 * step
+    return True
 
 
 @inner

@@ -181,7 +181,7 @@ def run(rows, state, tableau, control, box, room, flow, x, budget):
         r = rows[q]
         eps = flow.eps[r]
         real, whole, y, slopes = state.real[r], state.whole[r], state.y[r], state.slopes[r]
-        end, F, output = state.end[r], state.dense[r], state.output[r]
+        end, F, output, doubt = state.end[r], state.dense[r], state.output[r], state.doubt[r]
         fine = True
         while fine and whole[rk.CODE] == rk.RUNNING and budget > 0:
             budget -= 1
@@ -217,8 +217,8 @@ def run(rows, state, tableau, control, box, room, flow, x, budget):
                 rk.retry(real, whole, error, order)
                 continue
             rk.interpolation(y, end, slopes, real[rk.STEP], order, tableau.dense, F)
-            nodes, weights = flow.nodes, flow.weights
-            rk.accept(real, whole, y, slopes, end, F, output, tableau, control, error, nodes, weights, points, faces)
+            found = (y, slopes, end, F, output, doubt)
+            rk.accept(real, whole, *found, tableau, control, error, flow.nodes, flow.weights, points, faces)
         if whole[rk.CODE] != rk.RUNNING and eps > 0.0:
             for k in range(x.shape[1]):
                 reached = True

@@ -19,7 +19,7 @@ from theory.captured.call import call
 from theory.compiled import inner, kernel
 from theory.flow.collocation.lu import solve_real
 from theory.flow.collocation.newton import add_correction, factor, generator_defect, linear_part, residual
-from theory.flow.faces import NEVER, departure, hold, place, polynomial
+from theory.flow.faces import LONGEST, NEVER, departure, doubtful, hold, place, polynomial
 
 RUNNING, FINISHED, MAX_STEPS, NOT_FINITE, STEP_TOO_SMALL, LEFT_DOMAIN, MASS_DRIFT, NO_GENERATOR = range(8)
 NO_LIMIT = 2**62
@@ -46,6 +46,7 @@ class State(NamedTuple):
     LU: np.ndarray  # [B, N, N]
     LZ: np.ndarray  # [B, r, 2, N, N], real and imaginary parts
     output: np.ndarray  # [B, k, N]
+    doubt: np.ndarray  # [B, 3], of `theory.flow.faces`
 
 
 class Room(NamedTuple):
@@ -208,14 +209,14 @@ def ending(real, whole, part, drifted, control):
 
 
 @inner
-def longer(real, whole, s, error, control):
+def longer(real, whole, s, error, control, longest):
     """The next step over the last one, by the error of that; none is left over that is shorter than half of it."""
     h, left = real[STEP], control.t[-1] - real[TIME]
     growth = min(control.growth, 0.9 * max(error, 1e-30) ** (-1.0 / (s + 1)))
     if whole[FAILURES] > 0 or whole[NEWTON] > 4:
         growth = min(growth, 1.0)
     whole[FAILURES] = 0
-    new = min(h * growth, control.max_step)
+    new = min(min(h * growth, control.max_step), longest)
     if new >= left:
         new = left
     elif 2.0 * new > left:
@@ -400,16 +401,20 @@ def advance(rows, A, g, state, tableau, control, room, addresses, where, box, ev
                     else:
                         keep_polynomial(u, nodes, points)
                         part, seen = departure(points, n, ends, barycentric, low, high, rtol, atol, room.faces)
-                        write_output(real, whole, points, state.output[r], control.t, ends, barycentric, part, seen)
-                        mass, lowest = arrive(u, slope, nodes, tableau.a_inverse, real[STEP], n)
-                        drifted = abs(mass - 1.0) > 1e-9 or lowest < -10.0 / scale[0]
-                        real[TIME] += real[STEP]
-                        whole[ACCEPTED] += 1
-                        whole[UNDEFINED] = 0
-                        whole[CODE] = ending(real, whole, part, drifted, control)
-                        if whole[CODE] == RUNNING:
-                            ratio = longer(real, whole, s, error, control)
-                            predict(whole, nodes, points, ends, barycentric, 1.0, ratio)
+                        if doubtful(state.doubt[r], part, real[TIME], real[STEP]):
+                            shrink, keep = 0.5, True
+                        else:
+                            output = state.output[r]
+                            write_output(real, whole, points, output, control.t, ends, barycentric, part, seen)
+                            mass, lowest = arrive(u, slope, nodes, tableau.a_inverse, real[STEP], n)
+                            drifted = abs(mass - 1.0) > 1e-9 or lowest < -10.0 / scale[0]
+                            real[TIME] += real[STEP]
+                            whole[ACCEPTED] += 1
+                            whole[UNDEFINED] = 0
+                            whole[CODE] = ending(real, whole, part, drifted, control)
+                            if whole[CODE] == RUNNING:
+                                ratio = longer(real, whole, s, error, control, state.doubt[r, LONGEST])
+                                predict(whole, nodes, points, ends, barycentric, 1.0, ratio)
                 elif not np.isfinite(size) or newton >= 8 or (newton > 2 and rate > 0.8) or (newton > 1 and rate > 3.0):
                     shrink = 0.3
             if shrink > 0.0:

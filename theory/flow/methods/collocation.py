@@ -153,6 +153,8 @@ def _array(value: torch.Tensor) -> np.ndarray:
 
 
 def _initial_state(kernel, problem: Problem, radau):
+    from theory.flow.faces import no_doubt
+
     x, y, eps = problem.x0, problem.y0, problem.eps
     (b, n), m = x.shape, y.shape[1]
     s, N, pairs = len(radau.nodes), n + m, len(radau.eigenvalues)
@@ -183,4 +185,5 @@ def _initial_state(kernel, problem: Problem, radau):
         LU=np.empty((b, N, N)),
         LZ=np.empty((b, pairs, 2, N, N)),
         output=output,
+        doubt=no_doubt(b),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,18 +68,13 @@ def _one(problem: Problem, i: int, clock: float) -> tuple[np.ndarray, Status, fl
         return jacobian(system.A(y).detach(), x, eps, derivatives(system, x, y))[0].numpy()
 
     start = torch.cat([problem.x0[i], problem.y0[i]]).numpy()
-    rows = [start]
-    solver = LSODA(
-        rhs,
-        0.0,
-        start,
-        t[-1],
-        rtol=problem.rtol,
-        atol=problem.atol,
-        jac=jac,
-        first_step=problem.first_step,
-        max_step=problem.max_step,
-    )
+    rows, u = [start], start
+
+    def begin(now: float, u: np.ndarray, longest: float, first: float | None) -> Any:
+        limits = {"first_step": first, "max_step": min(longest, problem.max_step)}
+        return LSODA(rhs, now, u, t[-1], rtol=problem.rtol, atol=problem.atol, jac=jac, **limits)
+
+    solver, spent, doubt = begin(0.0, start, np.inf, problem.first_step), 0, faces.no_doubt(1)[0]
     box, tolerances = problem.box, (problem.rtol, problem.atol)
     nodes, weights = faces.nodes(_DEGREE)
     steps, status, reached, seen_inside = 0, Status.SUCCESS, 0.0, 0.0
@@ -88,7 +84,7 @@ def _one(problem: Problem, i: int, clock: float) -> tuple[np.ndarray, Status, fl
             warnings.simplefilter("ignore")  # LSODA warns and carries on; what it returns is judged below
             solver.step()
         steps += 1
-        u = solver.y
+        before, u = u, np.array(solver.y)
         if not np.isfinite(u).all():
             status = Status.NOT_FINITE
         elif solver.status == "failed":
@@ -105,6 +101,13 @@ def _one(problem: Problem, i: int, clock: float) -> tuple[np.ndarray, Status, fl
         dense = solver.dense_output()
         points = np.ascontiguousarray(dense(reached + h * nodes).T[:, n:])
         part, seen = faces.leaving(points, nodes, weights, box.low, box.high, *tolerances)
+        doubted = doubt[faces.COUNT] > 0.0
+        if faces.doubtful(doubt, part, reached, h):  # a multistep method cannot repeat a step: it begins anew
+            spent += solver.nfev + solver.njev
+            u, solver = before, begin(reached, before, doubt[faces.LONGEST], None)
+            if status is Status.SUCCESS:
+                continue
+            break
         until = solver.t
         if part != faces.NEVER:
             status, until = Status.LEFT_DOMAIN, reached + part * h if part >= 0.0 else seen_inside
@@ -118,8 +121,11 @@ def _one(problem: Problem, i: int, clock: float) -> tuple[np.ndarray, Status, fl
         reached = until
         if status is not Status.SUCCESS:
             break
+        if doubted and doubt[faces.COUNT] == 0.0 and solver.status == "running":
+            spent += solver.nfev + solver.njev
+            solver = begin(reached, u, np.inf, None)
     if len(rows) == len(t) and status in (Status.MAX_STEPS, Status.TIME_LIMIT):
         status = Status.SUCCESS  # the limit came with the end
     if status is Status.SUCCESS:
         reached = t[-1]
-    return np.stack(rows), status, float(problem.t[0]) + float(reached), int(solver.nfev + solver.njev), steps
+    return np.stack(rows), status, float(problem.t[0]) + float(reached), int(spent + solver.nfev + solver.njev), steps

@@ -120,7 +120,7 @@ def integrate(problem: Problem) -> Solution:
     if problem.first_step is not None:
         step = torch.full_like(step, problem.first_step)
     step = step.clamp_max(problem.max_step)
-    seen_inside = torch.zeros_like(eps)
+    seen_inside, doubt = torch.zeros_like(eps), faces.no_doubt(b)
     undefined = torch.zeros(b, dtype=torch.bool, device=device)
     now = torch.zeros_like(eps)
     taken = torch.zeros(b, dtype=torch.int64, device=device)
@@ -138,17 +138,25 @@ def integrate(problem: Problem) -> Solution:
         error = (trial.stages[:, 7].abs() / scale).amax(-1)
         finite = torch.isfinite(trial.end).all(-1) & torch.isfinite(error)
         good = finite & (error <= 1)
+        passed = rows[good]
+        dense = _Dense(u[passed], trial.end[good], trial.stages[good])
+        until, gone, seen, doubted = _departures(problem, dense, passed, now[passed], h[good], seen_inside, doubt)
+        kept = ~doubted
+        good[good.clone()] = kept
+        passed = rows[good]
+        seen_inside[passed] = seen[kept]
         factor = torch.where(finite, (_SAFETY * error.clamp_min(1e-30) ** -0.2).clamp(_SHRINK, _GROW), _SHRINK)
         factor = torch.where(failures[rows] > 0, factor.clamp_max(1.0), factor)
+        longest = torch.from_numpy(doubt[:, faces.LONGEST]).to(h)[rows]
         failures[rows] = torch.where(good, 0, failures[rows] + 1)
         refused += int((~good).sum())
-        passed = rows[good]
         undefined[rows] = torch.where(good, False, undefined[rows] | ~finite)
-        until, gone = _write(problem, values, t, passed, u[passed], now[passed], h[good], trial, good, seen_inside)
+        until, gone = until[kept], gone[kept]
+        _write(values, t, passed, dense.of(kept), now[passed], h[good], until, gone)
         u[passed] = trial.end[good]
         now[passed] = until
         taken[passed] += 1
-        step[rows] = (h * factor).clamp_max(problem.max_step)
+        step[rows] = torch.minimum((h * factor).clamp_max(problem.max_step), longest)
         x = u[rows, :n]
         late = torch.tensor(time.perf_counter() - clock > problem.time_limit, device=device)
         left = torch.zeros(len(rows), dtype=torch.bool, device=device)
@@ -213,51 +221,62 @@ def _size(u: Tensor, n: int, m: int) -> Tensor:
     return torch.stack([u[:, :n].abs().amax(-1), u[:, n:].abs().amax(-1)], -1)
 
 
-def _write(
-    problem: Problem,
-    values: Tensor,
-    t: Tensor,
-    rows: Tensor,
-    u: Tensor,
-    now: Tensor,
-    h: Tensor,
-    trial: _Step,
-    good: Tensor,
-    seen_inside: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Write the output times of the accepted steps of `rows`; returns the time that each reached in its box, and
-    whether it left that there."""
-    n = problem.x0.shape[1]
-    k, end = trial.stages[good], trial.end[good]
-    dense = torch.einsum("dj,bjc->dbc", torch.tensor(_DENSE, dtype=u.dtype, device=u.device), k)
+class _Dense:
+    """The dense output of steps from u[B, N] to end[B, N] with their stages [B, 8, N]."""
 
-    def within(which: Tensor, s: Tensor) -> Tensor:
+    def __init__(self, u: Tensor, end: Tensor, stages: Tensor) -> None:
+        self.u, self.end, self.stages = u, end, stages
+        weights = torch.tensor(_DENSE, dtype=u.dtype, device=u.device)
+        self.dense = torch.einsum("dj,bjc->dbc", weights, stages)
+
+    def of(self, which: Tensor) -> _Dense:
+        """That of some of the steps."""
+        return _Dense(self.u[which], self.end[which], self.stages[which])
+
+    def __call__(self, which: Tensor, s: Tensor) -> Tensor:
+        """(x, y) [R, N] of the steps which[R] at the parts s[R] of them."""
         s = s[:, None]
-        inner = dense[0, which] + s * (dense[1, which] + s * dense[2, which])
-        return (1 - s) * u[which] + s * (end[which] + (1 - s) * inner)
+        inner = self.dense[0, which] + s * (self.dense[1, which] + s * self.dense[2, which])
+        return (1 - s) * self.u[which] + s * (self.end[which] + (1 - s) * inner)
 
+
+def _departures(
+    problem: Problem, dense: _Dense, rows: Tensor, now: Tensor, h: Tensor, seen_inside: Tensor, doubt: np.ndarray
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of the steps of `rows`: the time that each reaches in its box, whether it leaves that there, when it was last
+    seen inside, and whether that is to be doubted (`theory.flow.faces`)."""
+    n = problem.x0.shape[1]
     until = now + h
-    gone = torch.zeros(len(rows), dtype=torch.bool, device=u.device)
+    gone = torch.zeros(len(rows), dtype=torch.bool, device=h.device)
+    doubted = torch.zeros_like(gone)
     seen = until.clone()
-    for q in _near_a_face(problem, u, end, k).nonzero()[:, 0].tolist():
-        nodes, weights = faces.nodes(4)
-        at = within(torch.full((5,), q, device=u.device), torch.from_numpy(nodes).to(u))
-        points = np.ascontiguousarray(at[:, n:].cpu().numpy())
-        part, last = faces.leaving(
-            points, nodes, weights, problem.box.low, problem.box.high, problem.rtol, problem.atol
-        )
-        row = int(rows[q])
+    nodes, weights = faces.nodes(4)
+    near = _near_a_face(problem, dense.u, dense.end, dense.stages).cpu().numpy()
+    row_of = rows.cpu().numpy()
+    for q in np.flatnonzero(near | (doubt[row_of, faces.LONGEST] < np.inf)).tolist():
+        row, part, last = int(row_of[q]), faces.NEVER, 1.0
+        if near[q]:
+            at = dense(torch.full((5,), q, device=h.device), torch.from_numpy(nodes).to(h))
+            points = np.ascontiguousarray(at[:, n:].cpu().numpy())
+            box = problem.box.low, problem.box.high
+            part, last = faces.leaving(points, nodes, weights, *box, problem.rtol, problem.atol)
+        doubted[q] = faces.doubtful(doubt[row], part, float(now[q]), float(h[q]))
         seen[q] = now[q] + last * h[q] if last >= 0.0 else seen_inside[row]
         if part != faces.NEVER:
             gone[q] = True
             until[q] = now[q] + part * h[q] if part >= 0.0 else seen_inside[row]
-    seen_inside[rows] = seen
+    return until, gone, seen, doubted
+
+
+def _write(
+    values: Tensor, t: Tensor, rows: Tensor, dense: _Dense, now: Tensor, h: Tensor, until: Tensor, gone: Tensor
+) -> None:
+    """Write the output times of the accepted steps of `rows`."""
     due = (t[None, :] > now[:, None]) & (t[None, :] <= until[:, None] * (1 + 1e-15))
     which, when = due.nonzero(as_tuple=True)
-    values[rows[which], when] = within(which, ((t[when] - now[which]) / h[which]).clamp_max(1.0))
+    values[rows[which], when] = dense(which, ((t[when] - now[which]) / h[which]).clamp_max(1.0))
     for q in gone.nonzero()[:, 0].tolist():  # what was written while y was beyond its face, within the tolerance
         values[rows[q], (t > until[q] * (1 + 1e-15)) & (t > 0)] = torch.nan
-    return until, gone
 
 
 def _near_a_face(problem: Problem, u: Tensor, end: Tensor, stages: Tensor) -> Tensor:
