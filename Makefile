@@ -5,13 +5,14 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 SETUP := pyproject.toml constraints.txt Makefile
 
-.PHONY: gap report test test-portable test-oldest coverage notebooks docs lint clean help
+.PHONY: gap report test test-thorough test-portable test-oldest coverage notebooks docs lint clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make gap    set up once, then measure the gap between the learned phi_theta and p_st"
 	@echo "make report set up once, then measure every claim and its mutant (minutes) and write the report"
-	@echo "make test   set up once, then run the test suite"
+	@echo "make test   set up once, then run the test suite (minutes)"
+	@echo "make test-thorough  the tests that take longer: every documented command, notebooks, several processes"
 	@echo "make test-portable  the numerical tests on six emulated processors, or on those of COMBINATIONS=\"plain avx2\""
 	@echo "make test-oldest  the numerical tests on the oldest packages that pyproject allows"
 	@echo "make coverage  set up once, then run the test suite and print which branches of theory and verify it leaves out"
@@ -50,7 +51,10 @@ report: .venv/.run-installed
 	case $$code in 0|1|3) echo "The report: $(CURDIR)/out/verify/report.html";; esac; exit $$code
 
 test: .venv/.dev-installed
-	$(PY) -m pytest -n 2 -m "not slow"
+	$(PY) -m pytest -n 2 -m "not slow and not thorough"
+
+test-thorough: .venv/.dev-installed
+	$(PY) -m pytest -n 2 -m thorough
 
 test-portable: .venv/.dev-installed
 	$(PY) tests/portable.py $(COMBINATIONS) --out out/portable.json

@@ -138,6 +138,7 @@ RULES = {
     "python benchmarks/step_time.py": Rule("--rounds 2 --inner 1 --layers 2", long=True, **RACE),
     "python -m pytest": Rule(f"-n 0 -q -p no:cacheprovider {SLOPES}", full=None),
     'python -m pytest -n 2 -m "not slow" --cov': Rule(f"--no-cov -n 0 -q -p no:cacheprovider {SLOPES}", full=None),
+    "python -m pytest -n 2 -m thorough": Rule(f"-n 0 -q -p no:cacheprovider {SLOPES}", exits=(5,), full=None),
     "python -m pytest -m slow": Rule(f"--collect-only -q {SLOPES}", exits=(5,), full=None),  # this very run
     "python -m ruff": Rule(THIS, full=None),
     "python -m pyright": Rule("--version", full=None),
@@ -354,6 +355,7 @@ def sessions(*, long: bool) -> list:
     return [s for s in SESSIONS if any((rule := rule_of(command)) and rule.long for command in s.values[1]) == long]
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("page, block", sessions(long=False))
 def test_a_session_at_a_reduced_size(page, block, tmp_path, monkeypatch):

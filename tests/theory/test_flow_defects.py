@@ -54,6 +54,7 @@ TO_THE_FACE = FastSlowSystem(  # captured, so that reduced_flow runs compiled
 SPANS = (22.0, 30.0, 44.0, 60.0, 100.0)
 
 
+@pytest.mark.numerical
 @pytest.mark.parametrize("method", [m for m in list_methods() if m != "lsoda"])
 def test_a_long_step_to_a_face_is_no_departure(method):
     # without a doubt collocation left the box in 5 of 36 starts, reduced_flow in 4: a step far beyond what is stable
@@ -66,6 +67,7 @@ def test_a_long_step_to_a_face_is_no_departure(method):
         assert run.status is Status.SUCCESS
 
 
+@pytest.mark.numerical
 def test_lsoda_begins_anew_where_a_departure_is_doubted():
     few = NEAR_THE_FACE[[0, 2, 5]]  # without a doubt all three left
     x0 = torch.full((len(few), 2), 0.5, dtype=F64)
@@ -73,6 +75,7 @@ def test_lsoda_begins_anew_where_a_departure_is_doubted():
     assert run.status is Status.SUCCESS
 
 
+@pytest.mark.numerical
 @pytest.mark.parametrize("differentiated", [False, True], ids=["compiled", "torch"])
 def test_the_reduced_flow_does_not_leave_an_invariant_face(differentiated):
     starts = NEAR_THE_FACE[::6] if differentiated else NEAR_THE_FACE
@@ -86,6 +89,7 @@ def test_the_reduced_flow_does_not_leave_an_invariant_face(differentiated):
                 assert abs(float(run.y[-1, 0].detach() - expected)) <= 20 * rtol
 
 
+@pytest.mark.numerical
 @every_method
 def test_a_true_departure_takes_a_few_more_steps(method):
     drift = constant(lambda x, y: torch.full_like(y, 0.25), low=0.0, high=1.0)
