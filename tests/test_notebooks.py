@@ -88,6 +88,7 @@ def test_all_notebooks_of_the_folder_are_tested():
     assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == NAMES
 
 
+@pytest.mark.thorough
 @pytest.mark.numerical
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", NAMES)

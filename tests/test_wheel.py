@@ -109,6 +109,7 @@ def test_the_sdist_holds_what_a_reader_and_a_tester_need(built):
     assert not [name for name in names if re.search(r"(^|/)(\.venv|\.git|out|runs|__pycache__)(/|$)|\.nb[ci]$", name)]
 
 
+@pytest.mark.thorough
 def test_it_runs_outside_the_repository(installed, tmp_path):
     python = installed / "python"
     where = run(

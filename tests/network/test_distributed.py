@@ -84,6 +84,7 @@ def environment(tmp_path):
     return {**os.environ, "OMP_NUM_THREADS": "1", "FASTSLOW_CACHE": str(tmp_path / "cache")}
 
 
+@pytest.mark.thorough
 @pytest.mark.numerical
 def test_two_processes_agree_with_one_in_every_arm(corpus_folder, tmp_path, environment):
     script = tmp_path / "agreement.py"
@@ -129,6 +130,7 @@ def test_every_rank_leaves_in_order_many_times_over(tmp_path, environment):
             process.wait()
 
 
+@pytest.mark.thorough
 def test_a_killed_worker_ends_the_run_with_an_error_and_a_whole_checkpoint(corpus_folder, tmp_path, environment):
     run = tmp_path / "run"
     options = ["--corpus", str(corpus_folder), "--tokens", "50000000", "--block-size", "32", "--n-embd", "16"]

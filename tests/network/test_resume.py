@@ -147,6 +147,7 @@ print(killed)
 """
 
 
+@pytest.mark.thorough
 def test_sigkill_at_random_moments_changes_no_loss(corpus_folder, tmp_path):
     arguments = [str(corpus_folder), str(tmp_path / "cache"), str(tmp_path), "6"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -51,20 +51,22 @@ TO_THE_FACE = FastSlowSystem(  # captured, so that reduced_flow runs compiled
     low=0.0,
     high=1.0,
 )
-SPANS = (22.0, 30.0, 44.0, 60.0, 100.0)
+SPANS = (22.0, 30.0, 44.0, 60.0, 100.0, 300.0)
 
 
 @pytest.mark.numerical
 @pytest.mark.parametrize("method", [m for m in list_methods() if m != "lsoda"])
 def test_a_long_step_to_a_face_is_no_departure(method):
     # without a doubt collocation left the box in 5 of 36 starts, reduced_flow in 4: a step far beyond what is stable
-    # passes its estimate, and its dense output swings by more than ten tolerances between its ends
+    # passes its estimate, and its dense output swings by more than ten tolerances between its ends; with one that began
+    # the half step from the refused polynomial, and counted doubts without looking at lengths, in 1 of 10 up to t = 300
     eps = 0.1 if method == "dopri5" else 1e-3
     x0 = torch.full((len(NEAR_THE_FACE), 2), 0.5, dtype=F64)
     for span in SPANS if method == "collocation" else SPANS[:1]:
         t = torch.tensor([0.0, span], dtype=F64)
-        run = theory.simulate(TO_THE_FACE, x0, NEAR_THE_FACE, t, eps, method=method, rtol=1e-9, atol=1e-12)
-        assert run.status is Status.SUCCESS
+        for rtol in (1e-4, 1e-6, 1e-9) if method == "collocation" else (1e-9,):
+            run = theory.simulate(TO_THE_FACE, x0, NEAR_THE_FACE, t, eps, method=method, rtol=rtol, atol=1e-3 * rtol)
+            assert run.status is Status.SUCCESS
 
 
 @pytest.mark.numerical
@@ -103,6 +105,29 @@ def test_a_true_departure_takes_a_few_more_steps(method):
         reduced = theory.reduced_flow(drift, leaf, [0.0, 3.0, 30.0])
         assert reduced.status is Status.LEFT_DOMAIN
         assert float(reduced.end) == pytest.approx(4.0, abs=1e-4)
+
+
+@pytest.mark.numerical
+@pytest.mark.parametrize("keywords", [{}, {"first_step": 1e-4, "max_steps": 500}, {"first_step": 1e-2}])
+def test_a_slow_departure_is_no_failure_and_costs_no_more_than_ten_times(keywords):
+    # y creeps from the face to ten tolerances beyond it, in many short steps
+    slow = constant(lambda x, y: torch.full_like(y, 0.01), low=0.0, high=1.0)
+    found = {}
+    for differentiated in (False, True):
+        y0 = torch.ones(1, dtype=F64, requires_grad=differentiated)
+        found[differentiated] = theory.reduced_flow(slow, y0, [0.0, 3.0, 30.0], rtol=1e-3, atol=1e-6, **keywords)
+        assert found[differentiated].status is Status.LEFT_DOMAIN
+    assert found[True].stats.evaluations <= 10 * found[False].stats.evaluations
+
+
+@pytest.mark.numerical
+def test_the_end_of_a_batch_that_leaves_is_that_of_the_compiled_flow():
+    growing = constant(lambda x, y: 0.25 + 0.1 * y, low=0.0, high=1.0)
+    y0 = torch.linspace(0.0, 0.9, 4, dtype=F64)[:, None]
+    exact = 10 * torch.log((0.25 + 0.1) / (0.25 + 0.1 * y0[:, 0]))
+    for start in (y0, y0.clone().requires_grad_()):
+        run = theory.reduced_flow(growing, start, [0.0, 1.0, 5.0], rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(run.end, exact, rtol=0, atol=1e-5)
 
 
 def test_an_epidemic_stays_in_its_box():

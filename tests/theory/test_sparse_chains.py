@@ -64,6 +64,7 @@ def banded(chains, width):
     return p / p.sum(0)
 
 
+@pytest.mark.thorough
 @pytest.mark.numerical
 @pytest.mark.parametrize("n", [501, 20_000])
 def test_a_ladder_over_more_than_the_range_of_float64(n):

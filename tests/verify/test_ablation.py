@@ -280,6 +280,7 @@ def cluster(tmp_path):
         process.stdin.close()
 
 
+@pytest.mark.thorough
 def test_interrupted_or_on_a_cluster_that_loses_a_worker_the_json_is_the_same(corpus, tmp_path, cluster):
     folder = tmp_path / "interrupted"
     process = started(corpus, folder, "--jobs", "1")

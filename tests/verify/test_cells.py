@@ -250,6 +250,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("work", ["odd_ones_fail", "dies_the_first_time"])
 def test_a_two_worker_cluster_gives_the_local_results(cells, tmp_path, work):
     pytest.importorskip("distributed", reason="dask.distributed, the extra `cluster`, is not installed")

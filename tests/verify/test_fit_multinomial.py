@@ -72,6 +72,7 @@ def test_hessian_against_finite_differences_of_the_loss():
     torch.testing.assert_close(H, automatic.reshape(9, 9), rtol=0, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_few_samples_and_many_unseen_states():
     # Ten samples a pair: the mean of the logarithms of such frequencies does not even exist.
     y, _, x = sampled(10, 20_000, seed=3)
@@ -84,6 +85,7 @@ def test_few_samples_and_many_unseen_states():
     assert error == pytest.approx(float(learned.sampling_tv(test).mean()), rel=0.6)
 
 
+@pytest.mark.thorough
 def test_the_stated_error_is_that_of_an_ensemble_and_falls_as_one_over_root_n():
     test = RING.uniform(100, seed=99)
     p = theory.stationary_distribution(RING.A(test))

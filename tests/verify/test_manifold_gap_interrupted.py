@@ -199,6 +199,7 @@ def test_a_real_ctrl_c_exits_130_without_a_traceback(tmp_path):
     assert "Traceback" not in err
 
 
+@pytest.mark.thorough
 def test_two_runs_into_one_folder_leave_whole_files(tmp_path):
     both = [command(*FAST, "--seed", seed, "--out", str(tmp_path), "--json") for seed in ("1", "2")]
     outputs = [process.communicate(timeout=240)[0] for process in both]

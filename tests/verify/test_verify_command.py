@@ -104,6 +104,7 @@ def test_seeds_beyond_what_torch_takes_are_refused(capsys):
     assert stop.value.code == 2 and "argument --seeds" in (err := capsys.readouterr().err) and "2^63 − 1" in err
 
 
+@pytest.mark.thorough
 def test_a_cluster_that_loses_a_worker_gives_the_json_of_the_local_run(tmp_path):
     pytest.importorskip("distributed", reason="dask.distributed, the extra `cluster`, is not installed")
     for id, body, third in (

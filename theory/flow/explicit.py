@@ -22,7 +22,7 @@ _KNOTS = 4
 MARGIN = 10.0  # as in `theory.flow.faces`
 _LEAST_STEPS = 4
 _SLIVER = 0.1  # a last step of less than this, in parts of the one before, is no interval of its own
-_DOUBTS, _SHORTER = 6, 16.0
+_DOUBTS, _SHORTER, _ENOUGH = 6, 16.0, 100_000
 
 
 class Path(NamedTuple):
@@ -108,9 +108,10 @@ def integrate_explicit(
         exits = _exits(system, steps, rtol, atol)
         if doubts == _DOUBTS or not bool(exits.left.any()):
             break
-        believed, length, cost = _again(field, steps, exits, direction, **keywords)
+        again, length, cost = _again(field, steps, exits, direction, system=system, rtol=rtol, atol=atol)
         evaluations += cost
-        if believed:
+        if again is not None:
+            exits = again
             break
         longest, doubts = 0.5 * length, doubts + 1
     left, end = exits.left, exits.end
@@ -189,25 +190,37 @@ def _again(
     system: FastSlowSystem,
     rtol: float,
     atol: float,
-    max_steps: int,
-) -> tuple[bool, float, int]:
-    """Whether all trajectories that left do so in steps `_SHORTER` times as short too; else the length of a step in
-    which one does not; evaluations."""
+) -> tuple[_Exits | None, float, int]:
+    """The exits as steps `_SHORTER` times as short have them, None if some trajectory does not leave in those; the
+    length of the longest of the steps that were done again; evaluations."""
     knots = steps.knots.detach()
     first = (torch.searchsorted(knots, exits.end.contiguous(), right=True) - 1).clamp(0, len(knots) - 2)
     last = torch.searchsorted(knots, exits.beyond.contiguous()).clamp(1, len(knots) - 1)
-    cost = 0
-    for a, b in {(int(first[i]), int(last[i])) for i in map(tuple, exits.left.nonzero().tolist())}:
-        here = exits.left & (first == a) & (last == b)
-        length = float(knots[a : b + 1].diff().min())
+    end, length, cost = exits.end.clone(), 0.0, 0
+    for a, b in _joined({(int(first[i]), int(last[i])) for i in map(tuple, exits.left.nonzero().tolist())}):
+        here = exits.left & (first >= a) & (last <= b)
+        length = max(length, float(knots[a : b + 1].diff().max()))
+        span, keywords = knots[b] - knots[a], {"system": system, "rtol": rtol, "atol": atol}
         with torch.no_grad():
-            keywords: dict[str, Any] = {"system": system, "rtol": rtol, "atol": atol, "max_steps": max_steps}
-            keywords |= {"first_step": None, "longest": length / _SHORTER}
-            short = _steps(field, steps.y[a].detach(), knots[b] - knots[a], direction, **keywords)
+            limits = {"longest": length / _SHORTER, "first_step": None, "max_steps": _ENOUGH}
+            short = _steps(field, steps.y[a].detach(), span, direction, **keywords, **limits)
         cost += short.evaluations
-        if not bool(_exits(system, short, rtol, atol).left[here].all()):
-            return False, length, cost
-    return True, 0.0, cost
+        found = _exits(system, short, rtol, atol)
+        if not bool(found.left[here].all()):
+            return None, length, cost
+        end[here] = knots[a] + found.end[here]
+    return exits._replace(end=end), length, cost
+
+
+def _joined(ranges: set[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The union of ranges of knots, those that touch as one."""
+    found: list[tuple[int, int]] = []
+    for a, b in sorted(ranges):
+        if found and a <= found[-1][1]:
+            found[-1] = (found[-1][0], max(b, found[-1][1]))
+        else:
+            found.append((a, b))
+    return found
 
 
 def _hermite(knots: Tensor, y: Tensor, slopes: Tensor, at: Tensor) -> Tensor:

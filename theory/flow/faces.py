@@ -8,8 +8,8 @@ a grid, and at the vertices of the parabolas through it, so that a short excursi
 
 A step far beyond what is stable, or smooth, may pass its error estimate all the same, and its dense output then swings
 beyond a face although the flow keeps to it. So a departure is doubted first: the step is repeated at half its length,
-and the trajectory has left where `DOUBTS` such steps, each half as long as the last, have found it so before the end of
-the first of them.
+and the trajectory has left where a step 2^`DOUBTS` times shorter than the first one finds it so too, before the end of
+that.
 
 Any dense output is a polynomial: it comes as its values at `nodes`, the first of which is 0 and the last 1.
 """
@@ -26,16 +26,17 @@ ROUNDING = 1e-12  # of the width of the box, as in `theory.fast_slow`
 MARGIN = 10.0  # local errors that may add up at a face, as for x below zero
 NEVER = 2.0
 DOUBTS = 8
+_BELIEVED = 2.0**-DOUBTS * (1.0 + 1e-7)  # a length is halved with rounding
 _RELEASE = 1.25  # of the longest step allowed after a doubt, for every step without one
 _PARTS = 4
 
-# of doubt[3], one row per trajectory: doubts so far; the longest step allowed; the end of the step first doubted
-COUNT, LONGEST, CLAIM = range(3)
+# of doubt[3], one row per trajectory: the length of the step first doubted, its end, and the longest step allowed since
+LENGTH, CLAIM, LONGEST = range(3)
 
 
 def no_doubt(b: int) -> np.ndarray:
     """doubt[B, 3] of trajectories that have not moved yet."""
-    return np.array([[0.0, np.inf, 0.0]]).repeat(b, 0)
+    return np.array([[0.0, 0.0, np.inf]]).repeat(b, 0)
 
 
 @inner
@@ -43,15 +44,15 @@ def doubtful(doubt, part, start, step):
     """Whether what `departure` found of the step from `start` is to be doubted: then it is to be repeated at half its
     length, `doubt[LONGEST]`. To be asked once for every step that is otherwise to be accepted."""
     if part == NEVER:
-        if start + step >= doubt[CLAIM]:
-            doubt[COUNT] = 0.0
         doubt[LONGEST] *= _RELEASE
+        if doubt[LONGEST] > doubt[LENGTH]:
+            doubt[LONGEST] = np.inf
         return False
-    if doubt[COUNT] == 0.0:
+    if start >= doubt[CLAIM]:
+        doubt[LENGTH] = step
         doubt[CLAIM] = start + step
-    if doubt[COUNT] >= DOUBTS:
+    if step <= doubt[LENGTH] * _BELIEVED:
         return False
-    doubt[COUNT] += 1.0
     doubt[LONGEST] = 0.5 * step
     return True
 

@@ -402,7 +402,7 @@ def advance(rows, A, g, state, tableau, control, room, addresses, where, box, ev
                         keep_polynomial(u, nodes, points)
                         part, seen = departure(points, n, ends, barycentric, low, high, rtol, atol, room.faces)
                         if doubtful(state.doubt[r], part, real[TIME], real[STEP]):
-                            shrink, keep = 0.5, True
+                            shrink, keep = 0.5, False  # not from a polynomial that swings
                         else:
                             output = state.output[r]
                             write_output(real, whole, points, output, control.t, ends, barycentric, part, seen)

@@ -101,7 +101,7 @@ def _one(problem: Problem, i: int, clock: float) -> tuple[np.ndarray, Status, fl
         dense = solver.dense_output()
         points = np.ascontiguousarray(dense(reached + h * nodes).T[:, n:])
         part, seen = faces.leaving(points, nodes, weights, box.low, box.high, *tolerances)
-        doubted = doubt[faces.COUNT] > 0.0
+        doubted = reached < doubt[faces.CLAIM]
         if faces.doubtful(doubt, part, reached, h):  # a multistep method cannot repeat a step: it begins anew
             spent += solver.nfev + solver.njev
             u, solver = before, begin(reached, before, doubt[faces.LONGEST], None)
@@ -121,7 +121,7 @@ def _one(problem: Problem, i: int, clock: float) -> tuple[np.ndarray, Status, fl
         reached = until
         if status is not Status.SUCCESS:
             break
-        if doubted and doubt[faces.COUNT] == 0.0 and solver.status == "running":
+        if doubted and reached >= doubt[faces.CLAIM] and solver.status == "running":
             spent += solver.nfev + solver.njev
             solver = begin(reached, u, np.inf, None)
     if len(rows) == len(t) and status in (Status.MAX_STEPS, Status.TIME_LIMIT):
