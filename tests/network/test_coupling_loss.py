@@ -161,6 +161,7 @@ def test_a_group_of_its_own_at_the_rate_of_the_rest_trains_as_before(small_model
     assert max(abs(a - b) for a, b in zip(same, plain, strict=True)) <= 1e-6
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("gate", GATES)
 def test_stopped_and_resumed_equals_uninterrupted_with_every_option(
     gate, small_model, small_training, small_data, tmp_path

@@ -89,6 +89,7 @@ def test_a_column_of_a_direction_may_miss_zero_by_rounding_and_by_no_more(n, bat
         sensitivity(chain, tilted(n, 4.25)[1].expand(*batch, n, n))
 
 
+@pytest.mark.thorough
 def test_the_difference_of_two_close_generators_is_a_direction():
     """Its columns sum to zero to the rounding of the two, not to that of the small difference."""
     rates = torch.rand(6, 6, generator=torch.Generator().manual_seed(1), dtype=F64)

@@ -54,6 +54,7 @@ def gap_in_units(system) -> float:
     return float(theory.spectral_gap(system.A(system.uniform(16, seed=5))).min())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_the_residual_alone_shows_order_k_plus_one(name):
     system = theory.get_system(name)

@@ -203,6 +203,7 @@ assert torch.equal(torch.compile(lambda y: phi(y, 0.01), backend="eager")(y), ph
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("code", [P_ST_IS_TRACED, pytest.param(MANIFOLD_IS_TRACED, marks=pytest.mark.slow)])
 def test_torch_compile_calls_the_compiled_kernels_from_its_first_trace_on(code):
     """In a process of its own: the shape checks of these tests cannot be traced."""

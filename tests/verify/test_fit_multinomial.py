@@ -105,6 +105,7 @@ def test_the_stated_error_is_that_of_an_ensemble_and_falls_as_one_over_root_n():
     assert 0.1 < stated[10**6] / stated[10**4] < 0.2
 
 
+@pytest.mark.thorough
 def test_exact_frequencies_leave_only_the_optimiser_s_floor():
     y = RING.uniform(2000, seed=0)
     p = theory.stationary_distribution(RING.A(y))

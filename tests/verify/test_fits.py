@@ -70,6 +70,7 @@ def test_lbfgs_descends_and_reports_that_it_stopped():
     assert floor_of(result) < 2e-3
 
 
+@pytest.mark.thorough
 def test_adamw_descends():
     result = get_fit("adamw")(*pairs(1000), seed=0)
     assert floor_of(result) < 1e-2

@@ -23,6 +23,7 @@ def nameless(monkeypatch):
     monkeypatch.setattr("verify.statistics.provenance.provenance", lambda **_: {})
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("mutant", GALLERY, ids=lambda mutant: mutant.id)
 def test_the_mutant_is_seen_on_its_cheapest_input(mutant: Mutant):
     look = mutant.looks[0]

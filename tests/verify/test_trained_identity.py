@@ -147,6 +147,7 @@ def test_a_fit_that_is_not_solved_is_said_aloud(run, states, monkeypatch):
     assert "NOT SOLVED at P = 4" in room.reason and not room.facts["converged"] and not room.rows[0]["converged"]
 
 
+@pytest.mark.thorough
 @pytest.mark.numerical
 def test_the_text_room_ends_and_accounts_for_its_gap(text):
     assert str(text.verdict) == "MEASURED" and [row["period"] for row in text.rows] == [4, 16, 64]
