@@ -4,7 +4,7 @@
     opening        ten seeds at s = 0.5: the scalar gate with and without the coupling's own objective, and a projection
     windows        dense on Shakespeare by the window of fast attention, 500k tokens, T = 256, two seeds
     windows-1024   the same at 2M tokens, T = 1024
-    forms          Shakespeare, 500k tokens, P = 8: gate forms and objective, on the best window, a wider one and unwindowed
+    forms          Shakespeare, 500k tokens, P = 8: gate forms and objective, on the best window, on 16, and unwindowed
     control-500k   the control at 500k tokens, beside `forms`
     phase          share of the gap closed over f and P, at s = 0.5 and 0.7, three arms, three seeds
     phase-window   the same over f and w, at P = 8 and s = 0.5

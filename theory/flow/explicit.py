@@ -203,7 +203,10 @@ def _again(
         span, keywords = knots[b] - knots[a], {"system": system, "rtol": rtol, "atol": atol}
         with torch.no_grad():
             limits = {"longest": length / _SHORTER, "first_step": None, "max_steps": _ENOUGH}
-            short = _steps(field, steps.y[a].detach(), span, direction, **keywords, **limits)
+            try:
+                short = _steps(field, steps.y[a].detach(), span, direction, **keywords, **limits)
+            except NumericalError:  # beyond the face there may be nothing
+                continue
         cost += short.evaluations
         found = _exits(system, short, rtol, atol)
         if not bool(found.left[here].all()):

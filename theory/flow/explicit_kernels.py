@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from theory.compiled import inner, kernel
-from theory.flow.faces import LONGEST, NEVER, departure, doubtful, no_doubt
+from theory.flow.faces import LONGEST, NEVER, departure, doubtful, left_after_all, no_doubt
 
 RUNNING, FINISHED, MAX_STEPS, NOT_FINITE, STEP_TOO_SMALL, LEFT_DOMAIN, MASS_DRIFT, REFUSED = range(8)
 _MOST_FAILURES = 40
@@ -123,7 +123,18 @@ def judge(y, end, slopes, h, weights, stages, rtol, atol):
 
 
 @inner
-def retry(real, whole, error, order):
+def withdraw(real, whole, output, t):
+    """Take back the outputs after the last time seen inside."""
+    k = whole[WRITTEN]
+    while k > 1 and t[k - 1] > real[INSIDE] * (1.0 + 4e-16):
+        k -= 1
+        for c in range(output.shape[1]):
+            output[k, c] = np.nan
+    whole[WRITTEN] = k
+
+
+@inner
+def retry(real, whole, error, order, doubt, output, t):
     """A smaller step; the trajectory ends where it would fall below rounding."""
     whole[AGAIN] += 1
     whole[FAILURES] += 1
@@ -131,6 +142,9 @@ def retry(real, whole, error, order):
     real[STEP] *= max(0.1, 0.9 * error ** (-1.0 / order)) if finite else 0.1
     if real[STEP] <= 1e-15 * real[TIME] or real[STEP] < 1e-290 or whole[FAILURES] > _MOST_FAILURES:
         whole[CODE] = STEP_TOO_SMALL if finite else NOT_FINITE
+        if left_after_all(doubt, real[INSIDE], real[TIME]):
+            whole[CODE] = LEFT_DOMAIN
+            withdraw(real, whole, output, t)
 
 
 @inner
@@ -198,15 +212,12 @@ def write(real, whole, y, F, output, t, order, part, seen):
     while k < t.shape[0] and t[k] <= reach * (1.0 + 4e-16):
         within(y, F, order, min(1.0, (t[k] - start) / h), output[k])
         k += 1
+    whole[WRITTEN] = k
     if seen >= 0.0:
         real[INSIDE] = start + seen * h
     if part != NEVER:
-        while k > 1 and t[k - 1] > reach * (1.0 + 4e-16):
-            k -= 1
-            for c in range(output.shape[1]):
-                output[k, c] = np.nan
         real[INSIDE] = reach
-    whole[WRITTEN] = k
+        withdraw(real, whole, output, t)
 
 
 @inner
@@ -277,4 +288,4 @@ def finish(rows, state, tableau, control, nodes, weights):
             found = (y, slopes, end, F, output, doubt)
             accept(real, whole, *found, tableau, control, error, nodes, weights, points, faces)
         else:
-            retry(real, whole, error, tableau.order)
+            retry(real, whole, error, tableau.order, doubt, output, control.t)

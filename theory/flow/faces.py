@@ -58,6 +58,13 @@ def doubtful(doubt, part, start, step):
 
 
 @inner
+def left_after_all(doubt, inside, now):
+    """Whether a trajectory that cannot go on has left: a doubted departure is open, and y is beyond its face already,
+    if only within the tolerance. There A may have no value, or no derivative."""
+    return now < doubt[CLAIM] and inside < now
+
+
+@inner
 def hold(y, low, high, base, period):
     """y[m] on the box: brought to its face, or for a phase into its period."""
     for k in range(y.shape[0]):

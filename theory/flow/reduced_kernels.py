@@ -214,7 +214,7 @@ def run(rows, state, tableau, control, box, room, flow, x, budget):
             if not fine:
                 break
             if not error <= 1.0:
-                rk.retry(real, whole, error, order)
+                rk.retry(real, whole, error, order, doubt, output, control.t)
                 continue
             rk.interpolation(y, end, slopes, real[rk.STEP], order, tableau.dense, F)
             found = (y, slopes, end, F, output, doubt)

@@ -96,6 +96,10 @@ def _one(problem: Problem, i: int, clock: float) -> tuple[np.ndarray, Status, fl
         elif time.perf_counter() - clock > problem.time_limit:
             status = Status.TIME_LIMIT
         if status in (Status.NOT_FINITE, Status.STEP_TOO_SMALL, Status.MASS_DRIFT):
+            if status is not Status.MASS_DRIFT and faces.left_after_all(doubt, seen_inside, reached):
+                status, reached = Status.LEFT_DOMAIN, seen_inside
+                while len(rows) > 1 and t[len(rows) - 1] > reached:
+                    rows.pop()
             break
         h = solver.t - reached
         dense = solver.dense_output()

@@ -162,6 +162,11 @@ def integrate(problem: Problem) -> Solution:
         left = torch.zeros(len(rows), dtype=torch.bool, device=device)
         left[good] = gone
         stuck = ~good & ((step[rows] <= 1e-15 * now[rows]) | (step[rows] < 1e-290) | (failures[rows] > 40))
+        for q in stuck.nonzero()[:, 0].tolist():
+            row = int(rows[q])
+            if faces.left_after_all(doubt[row], float(seen_inside[row]), float(now[row])):
+                left[q], now[row] = True, seen_inside[row]
+                values[row, (t > now[row] * (1 + 1e-15)) & (t > 0)] = torch.nan
         not_finite, too_small = stuck & undefined[rows], stuck & ~undefined[rows]
         ends = (
             (left, Status.LEFT_DOMAIN),
