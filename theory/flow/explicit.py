@@ -199,10 +199,11 @@ def _again(
     end, length, cost = exits.end.clone(), 0.0, 0
     for a, b in _joined({(int(first[i]), int(last[i])) for i in map(tuple, exits.left.nonzero().tolist())}):
         here = exits.left & (first >= a) & (last <= b)
-        length = max(length, float(knots[a : b + 1].diff().max()))
+        own = float(knots[a : b + 1].diff().max())
+        length = max(length, own)
         span, keywords = knots[b] - knots[a], {"system": system, "rtol": rtol, "atol": atol}
         with torch.no_grad():
-            limits = {"longest": length / _SHORTER, "first_step": None, "max_steps": _ENOUGH}
+            limits = {"longest": own / _SHORTER, "first_step": None, "max_steps": _ENOUGH}
             try:
                 short = _steps(field, steps.y[a].detach(), span, direction, **keywords, **limits)
             except NumericalError:  # beyond the face there may be nothing

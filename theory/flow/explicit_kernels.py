@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from theory.compiled import inner, kernel
-from theory.flow.faces import LONGEST, NEVER, departure, doubtful, left_after_all, no_doubt
+from theory.flow.faces import LONGEST, NEVER, departure, doubtful, left_after_all, no_doubt, withdraw
 
 RUNNING, FINISHED, MAX_STEPS, NOT_FINITE, STEP_TOO_SMALL, LEFT_DOMAIN, MASS_DRIFT, REFUSED = range(8)
 _MOST_FAILURES = 40
@@ -123,17 +123,6 @@ def judge(y, end, slopes, h, weights, stages, rtol, atol):
 
 
 @inner
-def withdraw(real, whole, output, t):
-    """Take back the outputs after the last time seen inside."""
-    k = whole[WRITTEN]
-    while k > 1 and t[k - 1] > real[INSIDE] * (1.0 + 4e-16):
-        k -= 1
-        for c in range(output.shape[1]):
-            output[k, c] = np.nan
-    whole[WRITTEN] = k
-
-
-@inner
 def retry(real, whole, error, order, doubt, output, t):
     """A smaller step; the trajectory ends where it would fall below rounding."""
     whole[AGAIN] += 1
@@ -144,7 +133,7 @@ def retry(real, whole, error, order, doubt, output, t):
         whole[CODE] = STEP_TOO_SMALL if finite else NOT_FINITE
         if left_after_all(doubt, real[INSIDE], real[TIME]):
             whole[CODE] = LEFT_DOMAIN
-            withdraw(real, whole, output, t)
+            whole[WRITTEN] = withdraw(output, t, whole[WRITTEN], real[INSIDE])
 
 
 @inner
@@ -217,7 +206,7 @@ def write(real, whole, y, F, output, t, order, part, seen):
         real[INSIDE] = start + seen * h
     if part != NEVER:
         real[INSIDE] = reach
-        withdraw(real, whole, output, t)
+        whole[WRITTEN] = withdraw(output, t, whole[WRITTEN], real[INSIDE])
 
 
 @inner

@@ -65,6 +65,16 @@ def left_after_all(doubt, inside, now):
 
 
 @inner
+def withdraw(output, t, written, inside):
+    """Take back what is written of output[k, d] after the time `inside`; returns how many outputs are left."""
+    while written > 1 and t[written - 1] > inside * (1.0 + 4e-16):
+        written -= 1
+        for c in range(output.shape[1]):
+            output[written, c] = np.nan
+    return written
+
+
+@inner
 def hold(y, low, high, base, period):
     """y[m] on the box: brought to its face, or for a phase into its period."""
     for k in range(y.shape[0]):

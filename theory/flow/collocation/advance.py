@@ -19,7 +19,7 @@ from theory.captured.call import call
 from theory.compiled import inner, kernel
 from theory.flow.collocation.lu import solve_real
 from theory.flow.collocation.newton import add_correction, factor, generator_defect, linear_part, residual
-from theory.flow.faces import LONGEST, NEVER, departure, doubtful, hold, left_after_all, place, polynomial
+from theory.flow.faces import LONGEST, NEVER, departure, doubtful, hold, left_after_all, place, polynomial, withdraw
 
 RUNNING, FINISHED, MAX_STEPS, NOT_FINITE, STEP_TOO_SMALL, LEFT_DOMAIN, MASS_DRIFT, NO_GENERATOR = range(8)
 NO_LIMIT = 2**62
@@ -153,18 +153,7 @@ def write_output(real, whole, points, output, t, ends, barycentric, part, seen):
     whole[WRITTEN] = k
     if part != NEVER:
         real[INSIDE] = reach
-        withdraw(real, whole, output, t)
-
-
-@inner
-def withdraw(real, whole, output, t):
-    """Take back the outputs after the last time seen inside."""
-    k = whole[WRITTEN]
-    while k > 1 and t[k - 1] > real[INSIDE] * (1 + 4e-16):
-        k -= 1
-        for c in range(output.shape[1]):
-            output[k, c] = np.nan
-    whole[WRITTEN] = k
+        whole[WRITTEN] = withdraw(output, t, whole[WRITTEN], real[INSIDE])
 
 
 @inner
@@ -430,7 +419,7 @@ def advance(rows, A, g, state, tableau, control, room, addresses, where, box, ev
                 if whole[CODE] != RUNNING and left_after_all(state.doubt[r], real[INSIDE], real[TIME]):
                     whole[CODE] = LEFT_DOMAIN
                     real[TIME] = real[INSIDE]
-                    withdraw(real, whole, state.output[r], control.t)
+                    whole[WRITTEN] = withdraw(state.output[r], control.t, whole[WRITTEN], real[INSIDE])
             if not alone or (control.pause and whole[ACCEPTED] > accepted):
                 break
             calls += 1
