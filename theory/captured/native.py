@@ -38,12 +38,15 @@ def compile_graph(functions: dict[str, tuple[Graph, Sequence[Any], int, int]]) -
     """Each name: (graph, outputs, stride, offset): input k of the graph is number offset + k of a point."""
     import llvmlite.binding as llvm
     import llvmlite.ir as ir
-    import numba  # noqa: F401  sets LLVM up, and makes libm's functions known to it
+    from numba.core import config as numba  # which sets LLVM up, and makes libm's functions known to it
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
+    # for the processor that numba compiles for: NUMBA_CPU_NAME and NUMBA_CPU_FEATURES, or this one
+    config: Any = numba
+    features = llvm.get_host_cpu_features().flatten() if config.CPU_FEATURES is None else config.CPU_FEATURES
     machine = llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=2, jit=True
+        cpu=config.CPU_NAME or llvm.get_host_cpu_name(), features=features, opt=2, jit=True
     )
     module = ir.Module("captured")
     module.triple = machine.triple

@@ -11,7 +11,10 @@ and after (`agrees`), and forgets it where they differ (`forget`).
 
 from __future__ import annotations
 
+import warnings
 import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +33,40 @@ MOST = 20_000  # expressions in one graph
 _AGREEMENT = 1e-11  # another order of the same operations, relative to the largest entry
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """What generator and slow compute, as expressions; `functions` are the arguments of `compile_graph`."""
+
+    n: int
+    m: int
+    linear_in_x: bool
+    functions: dict[str, tuple[Graph, Sequence[Any], int, int]]
+
+
+def record(system: FastSlowSystem) -> Recorded:
+    """A, g and their derivatives, taken down at one point; `Untraceable`, or what the functions raise there."""
+    n, m = system.n_states, system.n_slow
+    y = 0.5 * (system.low + system.high).cpu()
+    x = torch.full((n,), 1.0 / n, dtype=torch.float64)
+    of_y, of_both = Graph(m, MOST), Graph(n + m, MOST)
+    A = trace(system.generator, of_y, y)
+    g = trace(system.slow, of_both, x, y)
+    if A.shape != (n, n) or g.shape != (m,):
+        raise Untraceable(f"its shapes are {A.shape} and {g.shape}")
+    rates, drift = list(A.reshape(-1)), list(g)
+    slopes = [of_both.derivative(drift, k) for k in range(n + m)]
+    dg = [slopes[k][i] for i in range(m) for k in range(n + m)]
+    dA = [entry for k in range(m) for entry in of_y.derivative(rates, k)]
+    linear_in_x = not any(of_both.depends(e, range(n)) for i in range(m) for e in dg[i * (n + m) :][:n])
+    functions: dict[str, tuple[Graph, Sequence[Any], int, int]] = {
+        "A": (of_y, rates, n + m, n),
+        "g": (of_both, drift, n + m, 0),
+        "dA": (of_y, dA, n + m, n),
+        "dg": (of_both, dg, n + m, 0),
+    }
+    return Recorded(n, m, linear_in_x, functions)
+
+
 class Captured:
     """Machine code of one system. Each function reads points u = (x, y) of n + m numbers.
 
@@ -42,31 +79,12 @@ class Captured:
     code: Compiled
     address: dict[str, Any]
 
-    def __init__(self, system: FastSlowSystem) -> None:
+    def __init__(self, recorded: Recorded) -> None:
         from theory.captured.native import compile_graph
 
-        n, m = system.n_states, system.n_slow
-        y = 0.5 * (system.low + system.high).cpu()
-        x = torch.full((n,), 1.0 / n, dtype=torch.float64)
-        of_y, of_both = Graph(m, MOST), Graph(n + m, MOST)
-        A = trace(system.generator, of_y, y)
-        g = trace(system.slow, of_both, x, y)
-        if A.shape != (n, n) or g.shape != (m,):
-            raise Untraceable(f"its shapes are {A.shape} and {g.shape}")
-        rates, drift = list(A.reshape(-1)), list(g)
-        slopes = [of_both.derivative(drift, k) for k in range(n + m)]
-        dg = [slopes[k][i] for i in range(m) for k in range(n + m)]
-        dA = [entry for k in range(m) for entry in of_y.derivative(rates, k)]
-        self.n, self.m = n, m
-        self.linear_in_x = not any(of_both.depends(e, range(n)) for i in range(m) for e in dg[i * (n + m) :][:n])
-        self.code = compile_graph(
-            {
-                "A": (of_y, rates, n + m, n),
-                "g": (of_both, drift, n + m, 0),
-                "dA": (of_y, dA, n + m, n),
-                "dg": (of_both, dg, n + m, 0),
-            }
-        )
+        self.n, self.m = recorded.n, recorded.m
+        self.linear_in_x = recorded.linear_in_x
+        self.code = compile_graph(recorded.functions)
         self.address = self.code.address
 
     def values(self, x: Tensor, y: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -99,15 +117,34 @@ _CAPTURES: weakref.WeakKeyDictionary[Any, dict[Any, Captured | None]] = weakref.
 
 
 def captured(system: FastSlowSystem) -> Captured | None:
-    """The machine code of `system`, from its functions' first use on; None where they cannot be captured."""
+    """The machine code of `system`, from its functions' first use on; None where they cannot be captured.
+
+    Where they can and the compiler fails, there is a RuntimeWarning that says so.
+    """
     kept = _kept(system)
     key = _key(system)
     if key not in kept:
         try:
-            kept[key] = Captured(system)
+            recorded = record(system)
         except Exception:  # whatever a user's function does on a single point, torch will meet it and say so
             kept[key] = None
+        else:
+            kept[key] = _compiled(recorded)
     return kept[key]
+
+
+def _compiled(recorded: Recorded) -> Captured | None:
+    try:
+        return Captured(recorded)
+    except Exception as error:  # numba and llvmlite that do not fit each other: slower, never wrong, and not unsaid
+        reason = str(error).partition("\n")[0]
+        warnings.warn(
+            f"the system cannot be compiled ({type(error).__name__}: {reason}); torch integrates it, more slowly: "
+            "see that numba works here (`python -m numba -s`)",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
 
 
 def forget(system: FastSlowSystem) -> None:
