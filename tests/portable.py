@@ -5,8 +5,9 @@
 
 A combination is a set of environment variables that torch, MKL, OpenBLAS, numba and NumPy read when they start. What
 each library says of itself (tests/kernels.py) is compared with what it says without them: a library that a combination
-names and that runs the same code all the same is listed as 'no effect'. Tests marked `slow` are left out, and
-how long anything takes is never asserted. Ends with 1 if a combination is not green, 2 if none can be run.
+names and that runs the same code all the same is listed as 'no effect'. The tests marked `thorough` (notebooks, several
+processes) run on the combinations of `WHOLE`, those marked `slow` on none, and how long anything takes is never
+asserted. Ends with 1 if a combination is not green, 2 if none can be run.
 """
 
 import argparse
@@ -21,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-TESTS = "numerical and not slow"
+TESTS, WHOLE_TESTS = "numerical and not slow and not thorough", "numerical and not slow"
+WHOLE = ("plain", "zen")  # without any vector instruction, and another maker's with fused multiply-add
 ONE, TWO = (dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), n) for n in "12")
 OLD_NUMPY = {"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4"}
 PLAIN = {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "NUMBA_CPU_NAME": "generic"}
@@ -89,7 +91,7 @@ def kernels(variables: dict[str, str]) -> dict[str, str]:
 
 def run(name: str, host: dict[str, str], processes: int) -> dict[str, Any]:
     """One combination: what its kernels say, and how the tests ended."""
-    variables = COMBINATIONS[name]
+    variables, tests = COMBINATIONS[name], WHOLE_TESTS if name in WHOLE else TESTS
     inside = environment(variables)
     said = kernels(inside)
     each = max(1, processes // int(variables["OMP_NUM_THREADS"]))
@@ -98,7 +100,7 @@ def run(name: str, host: dict[str, str], processes: int) -> dict[str, Any]:
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-n", str(each), "-m", TESTS, "-p", "no:randomly"]
+        command = [sys.executable, "-m", "pytest", "-q", "-n", str(each), "-m", tests, "-p", "no:randomly"]
         command += ["-o", "timeout=0"]  # a slow kernel is no failure
         done = subprocess.run(
             [*command, f"--junitxml={report}"], env=inside, cwd=ROOT, stdout=subprocess.PIPE, text=True
@@ -108,6 +110,7 @@ def run(name: str, host: dict[str, str], processes: int) -> dict[str, Any]:
         print(done.stdout, file=sys.stderr)
     return {
         "name": name,
+        "tests": tests,
         "environment": variables,
         "kernels": said,
         "changed": changed,
@@ -153,7 +156,7 @@ def write(file: Path, host: dict[str, str], results: list[dict[str, Any]]) -> No
     if file.exists():
         found = {one["name"]: one for one in json.loads(file.read_text())["combinations"]} | found
     ordered = [found[name] for name in COMBINATIONS if name in found]
-    text = json.dumps({"provenance": made, "tests": TESTS, "combinations": ordered}, indent=1)
+    text = json.dumps({"provenance": made, "combinations": ordered}, indent=1)
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(".part")
     part.write_text(text + "\n")

@@ -162,6 +162,7 @@ def test_the_printed_fit(add):
         get_fit(name)(torch.rand(5, 1, dtype=torch.float64), torch.rand(5, 2, dtype=torch.float64), seed=0)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kernel", ["exp", "euler"])
 def test_the_printed_observation(kernel, add):
     from verify.manifold_gap import measure

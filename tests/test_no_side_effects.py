@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 STATE = """
 import random, warnings
 import numpy as np, torch
@@ -23,6 +25,7 @@ def run(code: str) -> str:
     return result.stdout
 
 
+@pytest.mark.thorough
 def test_importing_and_calling_changes_no_global_state():
     run(
         STATE

@@ -74,6 +74,21 @@ def test_what_is_said_of_a_combination(code, said, changed, without, state, monk
     assert ("NOT GREEN" in shown) == bool(code) and ("no effect: torch" in shown) == bool(without)
 
 
+def test_the_notebooks_run_without_vector_instructions_and_with_fused_ones(monkeypatch):
+    asked = {}
+
+    def answer(command, **_):
+        asked[len(asked)] = command[command.index("-m", command.index("pytest")) + 1]
+        return portable.subprocess.CompletedProcess(command, 0, "")
+
+    monkeypatch.setattr(portable, "kernels", lambda given: dict.fromkeys(portable.LIBRARY.values(), ""))
+    monkeypatch.setattr(portable.subprocess, "run", answer)
+    asked_of = {name: portable.run(name, portable.kernels({}), 2)["tests"] for name in portable.COMBINATIONS}
+    assert list(asked.values()) == list(asked_of.values())
+    whole = {name for name, tests in asked_of.items() if "thorough" not in tests}
+    assert whole == {"plain", "zen"} and portable.COMBINATIONS["zen"]["ATEN_CPU_CAPABILITY"] == "avx2"
+
+
 def test_a_name_that_there_is_not():
     with pytest.raises(SystemExit) as info:
         portable.main(["haswell"])

@@ -50,6 +50,7 @@ def test_every_arm_equals_dense_bit_for_bit_at_a_closed_gate(arm, gate, dtype):
     assert torch.equal(model(random_tokens()), dense(random_tokens()))
 
 
+@pytest.mark.thorough
 def test_frozen_equals_dense_bit_for_bit_after_500_steps():
     tokens = torch.randint(11, (500, 4, 13), generator=torch.Generator().manual_seed(1))
     trained = []

@@ -28,6 +28,7 @@ def constant(slow, m=1, **changes):
     )
 
 
+@pytest.mark.thorough
 @every_method
 @pytest.mark.parametrize("slow", [lambda x, y: y * (1 - y), lambda x, y: -y], ids=["logistic", "decay"])
 def test_an_invariant_face_is_not_left(method, slow):
@@ -157,6 +158,7 @@ def test_a_short_excursion_between_nodes_is_found(method):
     assert float(reduced.end) == pytest.approx(math.asin(0.9999), abs=1e-3)
 
 
+@pytest.mark.thorough
 @every_method
 def test_limits_are_kept(method):
     system = theory.get_system("two_state")
@@ -278,6 +280,7 @@ def test_phases_that_are_none(periodic):
         daily(periodic=periodic)
 
 
+@pytest.mark.thorough
 def test_the_reduced_flow_does_not_step_to_its_outputs():
     system = theory.get_system("driven_cycle")
     y0 = 0.3 * system.uniform(3, seed=0)

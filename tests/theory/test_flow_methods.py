@@ -186,6 +186,7 @@ def test_the_worst_of_a_mixed_batch_is_within_ten_tolerances(rtol):
     assert (result.y - fine.y).abs().max() < 10 * rtol
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "name, count, rtol",
     [

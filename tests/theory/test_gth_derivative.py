@@ -123,6 +123,7 @@ def test_second_derivative_in_each_combination_of_modes(outer, inner, spread):
     assert torch.allclose(torch.einsum("kijlm,ij,lm->k", H, E, V), (8 * near - far) / (12 * h), rtol=1e-7, atol=1e-8)
 
 
+@pytest.mark.thorough
 def test_nested_directional_derivatives_to_third_order():
     rng = np.random.default_rng(3)
     theta, E = torch.from_numpy(rng.uniform(-1, 1, (2, 4, 4)))

@@ -33,6 +33,7 @@ TELEGRAPH = system(
 )
 
 
+@pytest.mark.thorough
 def test_driven_by_the_mean_y_and_x_are_those_of_the_ode():
     ring = theory.get_system("driven_cycle")
     y0 = 0.5 * (ring.low + ring.high)
@@ -50,6 +51,7 @@ def test_driven_by_the_mean_y_and_x_are_those_of_the_ode():
     assert 0 < path.flow_error < 1e-7
 
 
+@pytest.mark.thorough
 def test_driven_by_the_mean_the_law_of_the_state_is_x():
     ring = theory.get_system("driven_cycle")
     y0 = ring.uniform(1, seed=0)[0]

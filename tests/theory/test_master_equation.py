@@ -158,6 +158,7 @@ def test_derivatives_of_the_propagation():
     assert torch.autograd.gradgradcheck(run, (y, x, t))
 
 
+@pytest.mark.thorough
 @given(n=sizes, seed=seeds, decades=st.floats(0.1, 4.0))
 def test_sparse_propagation_is_the_dense_one(n, seed, decades):
     A, x = random_generator(n, seed, decades), random_state(n, seed, batch=(2,))

@@ -66,6 +66,7 @@ def test_a_generator_is_its_own_projection(n, seed):
     assert torch.allclose(theory.nearest_generator(A), A, rtol=0.0, atol=4e-15 * float(A.abs().max()) * n)
 
 
+@pytest.mark.thorough
 @given(n=st.integers(2, 8), seed=st.integers(0, 2**31))
 def test_the_shift_is_the_minimum_over_multiples_of_the_identity(n, seed):
     M = normal(n, n, seed=seed)

@@ -127,6 +127,7 @@ def test_layer_shift_of_a_slow_mode():
     torch.testing.assert_close(layer_shift(system, x0, y)[0], expected, rtol=1e-7, atol=0)
 
 
+@pytest.mark.thorough
 def test_differentiable_in_start_and_eps():
     system, x0, y0 = case("two_state")
     t = torch.tensor([0.0, 0.4], dtype=torch.float64)

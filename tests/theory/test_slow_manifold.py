@@ -67,7 +67,17 @@ def test_the_residual_alone_shows_order_k_plus_one(name):
         assert slope_above(eps.numpy(), residual.numpy(), floor, 0.05) == pytest.approx(k + 1, abs=0.05), residual
 
 
-@pytest.mark.parametrize("name", [name for name in SYSTEMS if name != "birth_death"])
+LONG = ("attention", "random_exponential", "sodium_channel")  # integrations of many steps
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.thorough] if name in LONG else [])
+        for name in SYSTEMS
+        if name != "birth_death"
+    ],
+)
 def test_distance_to_trajectories_falls_at_order_k_plus_one(name):
     system = theory.get_system(name)
     target = system.low + 0.4 * (system.high - system.low)

@@ -125,6 +125,7 @@ def test_systems_whose_parameters_are_being_trained_are_simulated(method):
     assert torch.allclose(followed.x, plain.x, rtol=0, atol=within)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("every_warning")
 @pytest.mark.parametrize("observe", ["clock", "jumps", "ode"])
 def test_systems_whose_parameters_are_being_trained_are_measured(observe, monkeypatch):
@@ -149,6 +150,7 @@ def test_a_sparse_generator_propagates_a_start_that_is_followed():
     assert torch.allclose(sparse, dense, rtol=1e-13)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 @pytest.mark.parametrize("fit", list_fits())
 def test_fits_train_where_gradients_are_off(fit, mode, monkeypatch):
@@ -211,6 +213,7 @@ def test_torch_compile_calls_the_compiled_kernels_from_its_first_trace_on(code):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.thorough
 def test_torch_is_not_made_to_import_its_compiler():
     code = """
 import sys, torch, theory

@@ -140,6 +140,7 @@ def test_a_foreign_file_is_an_error_with_its_path(tmp_path, content):
         read_cell(cell, tmp_path)
 
 
+@pytest.mark.thorough
 def test_the_fingerprint_is_that_of_every_file():
     assert source_fingerprint("theory") == source_fingerprint("theory")
     assert (

@@ -58,6 +58,7 @@ def test_the_json_has_the_keys_of_the_design_and_no_nan(headline):
     assert set(row.split()) <= set(data["rows"][0])
 
 
+@pytest.mark.thorough
 def test_the_same_seed_gives_the_same_json_and_another_seed_other_points():
     first = measure("driven_cycle", PERIODS)
     assert measure("driven_cycle", PERIODS).to_json() == first.to_json()
@@ -125,6 +126,7 @@ def test_mutant_a_generator_that_ignores_y_is_inconclusive():
     assert '"slope": null' in result.to_json()
 
 
+@pytest.mark.thorough
 def test_a_slow_map_that_ignores_x_is_legitimate():
     system = dataclasses.replace(RING, slow=lambda x, y: 0.5 - y)
     assert measure(system, PERIODS).verdict is Verdict.HOLDS
@@ -224,6 +226,7 @@ def test_trajectories_of_the_stiff_ode_lie_on_the_continuous_prediction():
     assert all(row.predicted_tv == row.continuous_tv for row in result.rows)
 
 
+@pytest.mark.thorough
 def test_sampled_states_show_the_gap_where_sampling_allows_and_say_where_not():
     result = measure("driven_cycle", [16, 32, 64, 128, 16384], observe="jumps")
     assert result.fit == "multinomial" and result.verdict is Verdict.HOLDS
@@ -232,6 +235,7 @@ def test_sampled_states_show_the_gap_where_sampling_allows_and_say_where_not():
     assert all(row.gap_error > 0 for row in result.rows)
 
 
+@pytest.mark.thorough
 @pytest.mark.all_pairs
 def test_the_sampling_floor_falls_as_one_over_the_square_root_of_the_samples():
     floors = [measure("two_state", [64], observe="jumps", samples=n) for n in (10**5, 10**7)]

@@ -256,6 +256,7 @@ def test_json_alone_on_stdout_and_progress_on_stderr(tmp_path, capsys):
     assert "3/3" in err
 
 
+@pytest.mark.thorough
 def test_exit_code_1_for_a_violated_and_3_for_an_inconclusive_measurement(user_file, tmp_path, capsys):
     system = ["--system", f"{user_file}:my_system", "--out", str(tmp_path)]
     assert main([*system, "--periods", "64,128,256", "--phi-theta", f"{user_file}:phi"]) == 1
@@ -297,6 +298,7 @@ def test_a_foreign_or_truncated_phi_file_is_refused_with_its_path(content, tmp_p
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed, observe", [(2**63 - 1, "clock"), (2**63 - 1, "jumps")])
 def test_the_largest_seed_and_the_most_samples_run(seed, observe, tmp_path):
     more = ["--samples", str(2**63 - 1)] if observe == "jumps" else []

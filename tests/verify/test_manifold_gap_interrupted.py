@@ -95,6 +95,7 @@ def test_ctrl_c_before_the_periods_of_a_later_system_keeps_the_systems_that_ende
     assert (tmp_path / "manifold_gap.png").exists() and "Traceback" not in err
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "error, code, told",
     [
@@ -111,6 +112,7 @@ def test_an_error_in_one_system_is_told_and_the_others_run(error, code, told, th
     assert f"python -m verify.manifold_gap: {told}" in err
 
 
+@pytest.mark.thorough
 def test_a_violated_system_outweighs_another_that_failed(three_systems, monkeypatch):
     true = manifold_gap.measure
 
@@ -161,6 +163,7 @@ def command(*arguments: str, **options) -> subprocess.Popen:
     )  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_it_runs_without_git_display_or_network(tmp_path):
     """An empty PATH, a backend that needs a window, and sockets that refuse to open."""
     code = (
@@ -179,6 +182,7 @@ def test_it_runs_without_git_display_or_network(tmp_path):
     assert (tmp_path / "manifold_gap.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.thorough
 def test_a_closed_pipe_is_quiet(tmp_path):
     process = command(*FAST, "--out", str(tmp_path))
     process.stdout.close()
@@ -188,6 +192,7 @@ def test_a_closed_pipe_is_quiet(tmp_path):
     assert "Traceback" not in err and "BrokenPipe" not in err and "Exception" not in err
 
 
+@pytest.mark.thorough
 def test_a_real_ctrl_c_exits_130_without_a_traceback(tmp_path):
     process = command("--out", str(tmp_path))
     while "P/s" not in process.stderr.readline(400):  # wait for the progress bar

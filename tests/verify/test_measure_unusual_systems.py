@@ -91,6 +91,7 @@ def test_periods_of_any_kind_of_list():
         assert [row.period for row in result.rows] == [64, 128]
 
 
+@pytest.mark.thorough
 def test_a_large_chain_has_fewer_points_and_eigenvalues_are_asked_for_at_the_test_points_alone(monkeypatch):
     from verify.observe import clock
 

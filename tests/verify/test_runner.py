@@ -262,6 +262,7 @@ CLAIM = replace(CLAIM, cells=cells)
 """
 
 
+@pytest.mark.thorough
 def test_claims_about_trained_models_get_their_cells(folder, tmp_path):
     body = "return Exact(quantity='sum', measured=sum(cell['value'] for cell in profile.trained) - 6.0, bound=0.0)"
     write(folder, "about_training", body)

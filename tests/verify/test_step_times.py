@@ -49,6 +49,7 @@ def test_a_step_trains_the_model(arm, monkeypatch):
     assert all(not torch.equal(a, b) for a, b in zip(before, built[0], strict=True))
 
 
+@pytest.mark.thorough
 def test_the_cell_times_each_distinct_model_once_and_is_resumed(tmp_path, monkeypatch):
     models = [FastSlowConfig(arm=arm, period=P, **SIZES) for P in (4, 8) for arm in ("dense", "coupled")]
     cell = step_time_cell(models, batch=2, device="cpu", rounds=2, processor="any")

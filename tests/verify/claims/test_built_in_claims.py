@@ -22,14 +22,16 @@ SLOW = {  # more than a few seconds; `python -m verify` runs them all
     "wall_clock",
     "trained_block_is_not_a_generator",
 }
+THOROUGH = {"no_future_leak", "manifold_gap_is_first_order", "full_attention_leaks"}  # seconds; `make test-thorough`
 ON_TEXT = ("identity_on_text", "trained_network_approaches")  # of a trained network: nothing is drawn at random
 LEAST = {"generators": 1000, "configurations": 100}
 
 
 def tagged(*tags, leave_out=()):
-    """The claims so tagged, those marked slow whose check is."""
+    """The claims so tagged, those marked slow or thorough whose check is."""
     names = [name for name, found in CLAIMS.items() if found.claim.tag in tags and name not in leave_out]
-    return [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in names]
+    marks = {name: [pytest.mark.slow] for name in SLOW} | {name: [pytest.mark.thorough] for name in THOROUGH}
+    return [pytest.param(name, marks=marks.get(name, [])) for name in names]
 
 
 @functools.cache

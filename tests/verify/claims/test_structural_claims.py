@@ -46,6 +46,7 @@ def by_label(found):
     return {entry["system"]: entry for entry in found.details["systems"]}
 
 
+@pytest.mark.thorough
 def test_every_objective_has_p_st_as_its_minimiser_and_cross_entropy_p_epsilon(monkeypatch):
     only(monkeypatch, "two_state", "driven_cycle")
     found = variational_minimisers.check(Profile())
@@ -93,6 +94,7 @@ def test_cross_entropy_says_where_there_is_no_gap_and_where_the_fast_states_have
     assert unsettled.measured is None and "not relaxed within its block" in unsettled.why
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("profile, periods", [("quick", "QUICK"), ("paper", "DEFAULT_PERIODS")])
 def test_the_learned_manifold_is_that_of_the_main_command(monkeypatch, profile, periods):
     only(monkeypatch, "two_state")
