@@ -1,11 +1,12 @@
 """Trained fast blocks held against a generator, at the start and along training, for each period and over seeds.
 
     python benchmarks/generator_defect.py [--tokens 500000] [--width 64] [--layers 4] [--block-size 128]
-        [--periods 2 4 8 16 32] [--seeds 0,1,2] [--jobs N] [--device cpu] [--fresh]
+        [--periods 2 4 8 16 32] [--seeds 0,1,2] [--corpus shakespeare] [--jobs N] [--device cpu] [--fresh]
 
-Each cell trains one model (Shakespeare bytes, the project's own training loop, stopped and resumed at the fractions of
-its tokens below) and measures every fast block there; the true generator block stands beside it at the same period,
-and untrained models of the same architecture with the nulls of their own matrices.
+Each cell trains one model (the project's own training loop, stopped and resumed at the fractions of its tokens below)
+and measures every fast block there, and the chain of its attention (theory.attention_chain: is there a sink on token
+0, and when does it form?); the true generator block stands beside it at the same period, and untrained models of the
+same architecture with the nulls of their own matrices.
 Cells are kept under out/generator_defect, so an interrupted study goes on, and a larger one adds to it; --fresh
 computes them again. What is finished goes to benchmarks/results/generator_defect.json: figures of every block as mean
 over seeds with Student's 95 % interval, nulls, references, each trained model layer by layer, and the setting. There is
@@ -20,9 +21,14 @@ import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from network.command_line import seed_numbers
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from network import FastSlowLM
 
 FRACTIONS = (0.0, 0.1, 0.3, 1.0)
 RESULTS = Path(__file__).parent / "results" / "generator_defect.json"
@@ -43,7 +49,7 @@ def trained(configuration: dict[str, Any]) -> list[dict[str, Any]]:
 
     model = FastSlowConfig(**configuration["model"])
     training = TrainConfig(**configuration["training"])
-    data = load_data(open_corpus("shakespeare"))
+    data = load_data(open_corpus(configuration["corpus"]))
     source = {"corpus": data.corpus, "bpe": None, "sha256": data.sha256}
     tokens = validation_tokens(source, configuration["sequences"], configuration["length"])
     steps = training.steps(model.block_size)
@@ -55,6 +61,7 @@ def trained(configuration: dict[str, Any]) -> list[dict[str, Any]]:
         found = measure_defect(network, tokens.to(device), iterations=configuration["iterations"])
         gates = [float(p.detach().abs().mean()) for name, p in network.named_parameters() if "gate" in name]
         about = {"step": step, "training": training.to_dict(), "validation_loss": loss, "gate": gates}
+        about["attention"] = attention_figures(network, tokens.to(device))
         records.append({**about, **asdict(found)})
 
     with tempfile.TemporaryDirectory() as run:
@@ -79,6 +86,28 @@ def trained(configuration: dict[str, Any]) -> list[dict[str, Any]]:
     return records
 
 
+def attention_figures(network: FastSlowLM, tokens: Tensor) -> list[dict[str, float]]:
+    """The chain of the attention of each fast block: means over sequences and heads, and the most of one head."""
+    from theory import attention_chain
+    from verify.generator_defect.attention import read_attention
+
+    every = read_attention(lambda: network.eval()(tokens))
+    found = []
+    for weights in (W.double().cpu() for W in every if W.shape[-1] == tokens.shape[-1]):
+        chain = attention_chain(weights)
+        found.append(
+            {
+                "weight_on_first": float(chain.weight_on_first.mean()),
+                "weight_on_first_largest": float(chain.weight_on_first.mean(0).max()),
+                "steps_to_first": float(chain.steps_to_first.mean()),
+                "gap": float(chain.gap.mean()),
+            }
+        )
+    if len(found) != len(network.fast):
+        raise RuntimeError(f"{len(found)} attention weights of {len(network.fast)} blocks were read")
+    return found
+
+
 def reference(configuration: dict[str, Any]) -> dict[str, Any]:
     """The true generator block at one period."""
     from verify.generator_defect.reference import measure_reference
@@ -88,17 +117,22 @@ def reference(configuration: dict[str, Any]) -> dict[str, Any]:
 
 def initial(configuration: dict[str, Any]) -> list[dict[str, Any]]:
     """The same architecture as drawn, untrained: a row for each block, axis and draw, with its own nulls."""
+    import torch
+
     from network.config import FastSlowConfig
     from network.corpus import open_corpus
     from network.data import load_data
+    from network.model import FastSlowLM
     from verify.generator_defect.command import validation_tokens
     from verify.generator_defect.measurement import initial_defects
 
-    data = load_data(open_corpus("shakespeare"))
+    data = load_data(open_corpus(configuration["corpus"]))
     source = {"corpus": data.corpus, "bpe": None, "sha256": data.sha256}
     tokens = validation_tokens(source, configuration["sequences"], configuration["length"])
-    seeds = range(configuration["draws"])
-    drawn = initial_defects(FastSlowConfig(**configuration["model"]), tokens, seeds=seeds)
+    seeds, model = range(configuration["draws"]), FastSlowConfig(**configuration["model"])
+    drawn = initial_defects(model, tokens, seeds=seeds)
+    networks = (FastSlowLM(model, generator=torch.Generator().manual_seed(seed)) for seed in seeds)
+    attention = [attention_figures(network, tokens) for network in networks]
     return [
         {
             "seed": seed,
@@ -108,9 +142,10 @@ def initial(configuration: dict[str, Any]) -> list[dict[str, Any]]:
             "sign_flip": asdict(getattr(block, f"{axis}_nulls").sign_flip["shifted_distance"]),
             "negated": getattr(block, f"{axis}_nulls").negated.shifted_distance,
             "correlation_with_attention": block.correlation_with_attention,
+            **chain,
         }
-        for seed, one in zip(seeds, drawn, strict=True)
-        for block in one.blocks
+        for seed, one, chains in zip(seeds, drawn, attention, strict=True)
+        for block, chain in zip(one.blocks, chains, strict=True)
         for axis in ("channel", "token")
     ]
 
@@ -147,6 +182,7 @@ def main() -> int:
     parser.add_argument("--block-size", type=int, default=128)
     parser.add_argument("--periods", type=int, nargs="+", default=[2, 4, 8, 16, 32])
     parser.add_argument("--seeds", type=seed_numbers, default=(0, 1, 2), help="how many, or a list: 3 or 0,1,2")
+    parser.add_argument("--corpus", default="shakespeare", help="bytes to train on (default shakespeare; source)")
     parser.add_argument("--fractions", type=float, nargs="+", default=list(FRACTIONS))
     parser.add_argument("--sequences", type=int, default=4, help="validation sequences to measure at (default 4)")
     parser.add_argument("--length", type=int, default=64, help="tokens of each (default 64)")
@@ -166,7 +202,7 @@ def main() -> int:
     from verify.statistics.provenance import provenance
 
     check_device(options.device)
-    how = {name: getattr(options, name) for name in ("sequences", "length", "iterations", "device")}
+    how = {name: getattr(options, name) for name in ("corpus", "sequences", "length", "iterations", "device")}
     how["fractions"] = sorted({*options.fractions, 1.0})
     sizes = {"n_embd": options.width, "n_layer": options.layers, "block_size": options.block_size}
     batch = max(1, 1024 // options.block_size)
@@ -202,6 +238,16 @@ def main() -> int:
                 }
                 for r in records
                 if r["validation_loss"] is not None
+            ],
+            "attention": [
+                {
+                    "period": r["settings"]["model"]["period"],
+                    "seed": r["training"]["seed"],
+                    "step": r["step"],
+                    "tokens": r["step"] * batch * options.block_size,
+                    "blocks": r["attention"],
+                }
+                for r in records
             ],
             "channel_null": null.get("channel_null"),
             "token_null": null.get("token_null"),
