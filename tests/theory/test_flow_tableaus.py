@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from theory.flow.collocation import advance
+from theory.flow.collocation.error import between
 from theory.flow.collocation.radau import tableau
 from theory.flow.methods import rodas5p
 
@@ -130,6 +130,6 @@ def test_the_error_between_the_nodes_is_seen(s, function):
             values = function(start + h * found.ends)
             fit = np.polynomial.chebyshev.Chebyshev.fit(found.ends, values, s, domain=[0, 1])
             error = np.abs(fit(theta) - function(start + h * theta)).max()
-            seen = advance.between(values[:1], values[1:, None], found.last, np.ones(1))
+            seen = between(values[:1], values[1:, None], found.last, np.ones(1))
             ratios += [seen / error] if error > 1e-13 else []
     assert min(ratios) > 0.4 and np.median(ratios) < 30 and max(ratios) < 1000

@@ -42,7 +42,8 @@ _BUDGET = 2_000  # Newton steps of captured systems between two looks at the clo
 
 def integrate(problem: Problem) -> Solution:
     """The trajectories at the times problem.t."""
-    from theory.flow.collocation import advance as kernel
+    from theory.flow.collocation import state as kernel
+    from theory.flow.collocation.advance import advance
 
     clock = time.perf_counter()
     system, t = problem.system, problem.t.numpy()
@@ -88,7 +89,7 @@ def integrate(problem: Problem) -> Solution:
         budget = _BUDGET if problem.time_limit == math.inf else 1
         while len(rows) and not timed_out:
             more = (room, addresses, where, problem.box, _CALLS_BETWEEN_DERIVATIVES, budget)
-            kernel.advance(rows, A, g, state, radau, control, *more)
+            advance(rows, A, g, state, radau, control, *more)
             rows = still(rows)
             budget = min(2 * budget, _BUDGET)
             timed_out = time.perf_counter() - clock > problem.time_limit
@@ -101,7 +102,7 @@ def integrate(problem: Problem) -> Solution:
                 x, y = u[..., :n].contiguous(), system.held(u[..., n:].contiguous())
                 A, g = _array(system.A(y)), _array(system.g(x, y))
                 more = (room, addresses, where, problem.box, _CALLS_BETWEEN_DERIVATIVES, len(some))
-                kernel.advance(some, A, g, state, radau, control, *more)
+                advance(some, A, g, state, radau, control, *more)
             rows = still(rows)
             calls += 1
             if calls >= _CALLS_BETWEEN_DERIVATIVES and len(rows) and state.whole[rows, kernel.STALE].any():
