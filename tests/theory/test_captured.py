@@ -1,5 +1,7 @@
 """Systems as machine code: A, g and their derivatives as autograd has them, for the processor numba is told."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -53,8 +55,38 @@ def test_values_and_derivatives_are_those_of_torch(name):
             assert np.abs(mine - other.numpy()).max() <= 200 * EPS * scale
 
 
-def test_what_asks_for_a_number_is_left_to_torch():
+def switched(x, y):
+    """Truth values as numbers: in products and sums, turned, joined, compared, chosen between, and converted."""
+    above, below = y > 0.3, y < 0.5
+    both = above & below
+    chosen = torch.where(both, y, above)
+    return (
+        x[..., 1:] * above
+        + below.to(y) * y
+        - (~above).double()
+        + chosen
+        + (both == below) * x[..., :1]
+        - (1 - below * y)
+    )
+
+
+@pytest.mark.parametrize("value", [0.2, 0.4, 0.7])
+def test_truth_values_are_numbers_in_arithmetic(value):
+    system = dataclasses.replace(two_state(), slow=switched)
+    code = captured(system)
+    assert code is not None
+    x, y = torch.tensor([[0.25, 0.75]], dtype=torch.float64), torch.tensor([[value]], dtype=torch.float64)
+    assert code.values(x, y)[1][0, 0] == pytest.approx(float(switched(x, y)[0, 0]), rel=8 * EPS, abs=0)
+    _, dx, dy = code.derivatives(x, y)
+    theirs = torch.autograd.functional.jacobian(switched, (x[0], y[0]))
+    np.testing.assert_allclose(dx[0], theirs[0].numpy(), rtol=8 * EPS)
+    np.testing.assert_allclose(dy[0], theirs[1].numpy(), rtol=8 * EPS)
+
+
+def test_what_asks_for_a_number_or_computes_in_single_precision_is_left_to_torch():
     assert captured(two_state(branching)) is None
+    single = lambda x, y: y + 0.8 * (y > 0.3)  # noqa: E731  0.8 times a truth value is 0.800000012 for torch
+    assert captured(dataclasses.replace(two_state(), slow=single)) is None
 
 
 def test_a_compiler_that_fails_is_said_once(monkeypatch):

@@ -96,6 +96,7 @@ class Graph:
 
     def unary(self, name: str, a: Any) -> Any:
         """name(a) for a name of `UNARY`."""
+        a = self.number(a)
         if not isinstance(a, Symbol):
             with np.errstate(all="ignore"):
                 return float(UNARY[name](np.float64(a)))
@@ -103,6 +104,7 @@ class Graph:
 
     def binary(self, name: str, a: Any, b: Any) -> Any:
         """name(a, b) for a name of `BINARY`."""
+        a, b = self.number(a), self.number(b)
         constant_a, constant_b = not isinstance(a, Symbol), not isinstance(b, Symbol)
         if constant_a and constant_b:
             with np.errstate(all="ignore"):
@@ -150,10 +152,11 @@ class Graph:
         """name(a, b), a truth value, for a name of `COMPARISONS`."""
         if not isinstance(a, Symbol) and not isinstance(b, Symbol):
             return bool(COMPARISONS[name](a, b))
-        return self._node(name, _key(a), _key(b))
+        return self._node(name, _key(self.number(a)), _key(self.number(b)))
 
     def logic(self, name: str, a: Any, b: Any = True) -> Any:
-        """not, and, or of truth values, some of them symbols."""
+        """not, and, or of truth values or numbers, some of them symbols."""
+        a, b = self._truth(a), self._truth(b)
         if not isinstance(a, Symbol) and not isinstance(b, Symbol):
             return {"not": not a, "and": a and b, "or": a or b}[name]
         if name == "not":
@@ -170,9 +173,27 @@ class Graph:
         """a where the condition holds, else b."""
         if not isinstance(condition, Symbol):
             return a if condition else b
+        a, b = self.number(a), self.number(b)
         if _key(a) == _key(b):
             return a
-        return self._node("where", _key(condition), _key(a), _key(b))
+        return self._node("where", _key(self._truth(condition)), _key(a), _key(b))
+
+    def number(self, a: Any) -> Any:
+        """A truth value as 1 or 0, as arithmetic takes it; any other expression as it is."""
+        if not self.is_truth(a):
+            return a
+        return self._node("where", _key(a), _key(1.0), _key(0.0)) if isinstance(a, Symbol) else float(a)
+
+    def _truth(self, a: Any) -> Any:
+        if not isinstance(a, Symbol):
+            return bool(a)
+        return a if self.is_truth(a) else self._node("ne", _key(a), _key(0.0))
+
+    def is_truth(self, a: Any) -> bool:
+        """Whether `a` is a truth value, and no number."""
+        if not isinstance(a, Symbol):
+            return isinstance(a, bool | np.bool_)
+        return self.nodes[a.index][0] in COMPARISONS or self.nodes[a.index][0] in ("not", "and", "or")
 
     def derivative(self, outputs: Sequence[Any], wrt: int) -> list[Any]:
         """∂output/∂input[wrt], one expression each."""

@@ -35,9 +35,11 @@ class Shapes:
     def _to_copy(self, a: Any, **how: Any) -> np.ndarray:
         if how.get("dtype") not in (None, torch.float64, torch.int64, torch.bool):
             raise Untraceable(f"a change to {how['dtype']}")
-        if how.get("dtype") is not None and is_symbolic(a):
+        if how.get("dtype") is None or not is_symbolic(a):
+            return a.copy()
+        if how["dtype"] == torch.bool or not all(self.graph.is_truth(entry) for entry in a.reshape(-1)):
             raise Untraceable("a change of dtype")
-        return a.copy()
+        return np.asarray(np.frompyfunc(self.graph.number, 1, 1)(a), dtype=object)
 
     def copy(self, a: Any, b: Any, non_blocking: bool = False) -> np.ndarray:
         return np.broadcast_to(b, a.shape)

@@ -53,7 +53,7 @@ def record(system: FastSlowSystem) -> Recorded:
     g = trace(system.slow, of_both, x, y)
     if A.shape != (n, n) or g.shape != (m,):
         raise Untraceable(f"its shapes are {A.shape} and {g.shape}")
-    rates, drift = list(A.reshape(-1)), list(g)
+    rates, drift = [of_y.number(e) for e in A.reshape(-1)], [of_both.number(e) for e in g]
     slopes = [of_both.derivative(drift, k) for k in range(n + m)]
     dg = [slopes[k][i] for i in range(m) for k in range(n + m)]
     dA = [entry for k in range(m) for entry in of_y.derivative(rates, k)]

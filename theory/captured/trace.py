@@ -104,6 +104,8 @@ class _Tracer(TorchDispatchMode):
             raise Untraceable(f"operation {name}")
         result = operation(*_map(self.shadow, args), **_map(self.shadow, kwargs))
         if isinstance(out, Tensor):
+            if out.is_floating_point() and out.dtype != torch.float64 and is_symbolic(np.asarray(result, dtype=object)):
+                raise Untraceable(f"it computes in {out.dtype}")  # as 0.8 * (y > 0.3) does
             self.put(out, np.asarray(result, dtype=object))
         else:
             for one, its in zip(out, result, strict=True):
