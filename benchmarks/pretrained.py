@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import resource
 import sys
@@ -89,6 +90,37 @@ def tokens_of(model: Any, name: str, text: str, length: int, folder: Path, gguf:
     if text == "repetition":
         return read_tokens(str(folder), TEXTS / "prose.txt", 8, gguf=gguf).repeat(length)[:length]
     return read_tokens(str(folder), TEXTS / f"{text}.txt", length, gguf=gguf)
+
+
+# what a study of every layer takes its initialisations from: the same model, text and length, fewer layers
+DRAWN = {"prose": "drawn", "encoder": "encoder drawn"}
+
+
+def beside(whole: dict[str, Any], drawn: dict[str, Any]) -> dict[str, Any]:
+    """`whole` with the initialisations of `drawn` at the layers that have them, each null as its draws and as the
+    interval in which one more draw lies with 95 % (`init_interval`)."""
+    rows = {row["layer"]: row for row in drawn["layers"]}
+    told = [_with_draws(row, rows[row["layer"]]) if row["layer"] in rows else row for row in whole["layers"]]
+    settings = whole["settings"] | {"init_seeds": drawn["settings"]["init_seeds"]}
+    return whole | {"layers": told, "settings": settings, "initialisations": drawn["initialisations"]}
+
+
+def _with_draws(row: dict[str, Any], drawn: dict[str, Any]) -> dict[str, Any]:
+    axes = {axis: row[axis] | {"init": drawn[axis]["init"]} for axis in ("channel", "token")}
+    draws = {axis: drawn[axis]["init"] for axis in axes} | drawn["init"]
+    intervals = {name: prediction_interval(values) for name, values in draws.items()}
+    return row | axes | {"init": drawn["init"], "init_interval": intervals}
+
+
+def prediction_interval(values: list[float]) -> list[float]:
+    """Where one more of the same normal distribution lies with 95 % (Student's t, n − 1 degrees of freedom)."""
+    import statistics
+
+    from scipy import stats
+
+    n = len(values)
+    half = float(stats.t.ppf(0.975, n - 1)) * statistics.stdev(values) * math.sqrt(1 + 1 / n)
+    return [statistics.fmean(values) - half, statistics.fmean(values) + half]
 
 
 def rounded(value: Any) -> Any:
@@ -197,6 +229,9 @@ def main() -> int:
 
     def write() -> None:
         ordered = {known: found[known] for known in STUDIES if known in found}
+        for whole, drawn in DRAWN.items():
+            if whole in ordered and drawn in ordered:
+                ordered[whole] = rounded(beside(found[whole], found[drawn]))
         made_with = provenance(seed=0, device="cpu", threads=1)
         content = {"models": ABOUT, "studies": ordered, "speed": timed, "provenance": made_with}
         write_atomic(options.out, (strict_json(content) + "\n").encode())
