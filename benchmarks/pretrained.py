@@ -94,6 +94,7 @@ def tokens_of(model: Any, name: str, text: str, length: int, folder: Path, gguf:
 
 # what a study of every layer takes its initialisations from: the same model, text and length, fewer layers
 DRAWN = {"prose": "drawn", "encoder": "encoder drawn"}
+BOUNDS = {"correlation_with_attention": (-1.0, 1.0), "steps_to_first": (1.0, math.inf), "gap": (0.0, 2.0)}
 
 
 def beside(whole: dict[str, Any], drawn: dict[str, Any]) -> dict[str, Any]:
@@ -108,19 +109,20 @@ def beside(whole: dict[str, Any], drawn: dict[str, Any]) -> dict[str, Any]:
 def _with_draws(row: dict[str, Any], drawn: dict[str, Any]) -> dict[str, Any]:
     axes = {axis: row[axis] | {"init": drawn[axis]["init"]} for axis in ("channel", "token")}
     draws = {axis: drawn[axis]["init"] for axis in axes} | drawn["init"]
-    intervals = {name: prediction_interval(values) for name, values in draws.items()}
+    intervals = {name: prediction_interval(values, *BOUNDS.get(name, (0.0, 1.0))) for name, values in draws.items()}
     return row | axes | {"init": drawn["init"], "init_interval": intervals}
 
 
-def prediction_interval(values: list[float]) -> list[float]:
-    """Where one more of the same normal distribution lies with 95 % (Student's t, n − 1 degrees of freedom)."""
+def prediction_interval(values: list[float], least: float, most: float) -> list[float]:
+    """Where one more of the same normal distribution lies with 95 % (Student's t, n − 1 degrees of freedom), cut at
+    what the figure can be."""
     import statistics
 
     from scipy import stats
 
     n = len(values)
     half = float(stats.t.ppf(0.975, n - 1)) * statistics.stdev(values) * math.sqrt(1 + 1 / n)
-    return [statistics.fmean(values) - half, statistics.fmean(values) + half]
+    return [max(statistics.fmean(values) - half, least), min(statistics.fmean(values) + half, most)]
 
 
 def rounded(value: Any) -> Any:
