@@ -18,7 +18,7 @@ FORBIDDEN = {"theory": {"network", "verify"}, "network": {"theory", "verify"}, "
 FLOORS = {
     "theory": [
         {"errors", "transforms", "compiled", "kinds"},
-        {"arguments", "generators"},
+        {"arguments", "generators", "lu"},
         {"symbolic", "fast_slow"},
         {"stationary", "systems", "captured"},
         {"chain", "starts"},

@@ -22,6 +22,7 @@ from theory.errors import NumericalError
 from theory.generators.checks import as_real_tensor, batch_element, check_generator, comes_from
 from theory.generators.doors import from_rates
 from theory.kinds import Chain, Dense
+from theory.lu import inv_ex, lu_factor_ex
 from theory.stationary.distribution import stationary_distribution
 from theory.transforms import full_precision, plain
 
@@ -47,7 +48,7 @@ def group_inverse(A: Dense) -> Tensor:
     c = _rate(A)
     rank_one = p[..., :, None].expand(A.shape)
     B = A - c * rank_one
-    M, info = torch.linalg.inv_ex(B)
+    M, info = inv_ex(B)
     identity = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
     defect = (identity - M.detach() @ B.detach()).abs().sum(-2)
     lost = (info != 0) | ~(defect <= torch.finfo(A.dtype).eps ** (2 / 3)).all(-1)
@@ -58,7 +59,7 @@ def group_inverse(A: Dense) -> Tensor:
     # Each element by its own route; in the other stands a chain that it serves, so that no derivative there is NaN.
     uniform, where = c * (1.0 / A.shape[-1] - identity), lost[..., None, None]
     passage = _by_first_passage(torch.where(where, A, uniform), torch.where(lost[..., None], p, 1.0 / A.shape[-1]))
-    direct = torch.linalg.inv_ex(torch.where(where, identity, B))[0] + rank_one / c
+    direct = inv_ex(torch.where(where, identity, B))[0] + rank_one / c
     return torch.where(where, passage, direct)
 
 
@@ -102,7 +103,7 @@ def solve_sum_zero(A: Chain, v: Dense, p: Dense | None = None) -> Tensor:
     A = as_real_tensor(A)
     stationary = stationary_distribution(A) if p is None else _beside(A, as_real_tensor(p, "p"), "p")
     v = _beside(A, as_real_tensor(v, "v"), "v")
-    factors, pivots, info = torch.linalg.lu_factor_ex(A - _rate(A) * stationary[..., :, None])
+    factors, pivots, info = lu_factor_ex(A - _rate(A) * stationary[..., :, None])
     if bool((plain(info) != 0).any()):
         raise NumericalError(
             f"A z = v is singular to working precision{batch_element([int(i) for i in plain(info).nonzero()[0]])}: the "
@@ -200,7 +201,7 @@ def certificate(A: Chain, q: Dense) -> Tensor:
         raise ValueError(f"q must be finite and sum to 1; one of its vectors sums to 1 + {float(sums[0]):.6g}")
     c = _rate(A)
     B = A - c / n
-    M, info = torch.linalg.inv_ex(B)
+    M, info = inv_ex(B)
     M = torch.where((info == 0)[..., None, None], M, torch.full_like(M, torch.nan))
     size_MB = (M.abs() @ B.abs()).sum(-2).amax(-1)
     identity = torch.eye(n, dtype=A.dtype, device=A.device)

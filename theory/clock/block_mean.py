@@ -18,6 +18,7 @@ from torch import Tensor
 
 from theory.chain.inverse import solve_sum_zero
 from theory.chain.transition_matrix import transition_matrix
+from theory.lu import lu_factor
 from theory.transforms import is_followed, plain
 
 
@@ -105,7 +106,7 @@ def inverse_of_one_minus(
     if euler:
         return -solve_sum_zero(A, v, p) / step
     identity = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
-    factors, pivots = torch.linalg.lu_factor(identity - K + p[..., :, None])
+    factors, pivots = lu_factor(identity - K + p[..., :, None])
     return torch.linalg.lu_solve(factors, pivots, v[..., :, None])[..., 0]
 
 

@@ -23,6 +23,7 @@ from theory.chain.inverse import group_inverse
 from theory.clock.block_mean import check_euler
 from theory.fast_slow import FastSlowSystem
 from theory.kinds import Dense, Integer, Number
+from theory.lu import lu_factor
 from theory.stationary.distribution import stationary_distribution
 from theory.transforms import plain
 
@@ -60,7 +61,7 @@ def pooling_memory(A: Tensor, p: Tensor, step: float, *, euler: bool = False) ->
         power = power @ square
     F = -(inverse / h + 0.5 * projection + series)
     for _ in range(doublings):
-        factors, pivots = torch.linalg.lu_factor(identity + 2.0 * F)
+        factors, pivots = lu_factor(identity + 2.0 * F)
         F = torch.linalg.lu_solve(factors, pivots, F @ F)  # the two commute
     return F
 

@@ -24,6 +24,7 @@ from theory.chain.inverse import solve_sum_zero
 from theory.errors import NumericalError
 from theory.fast_slow import FastSlowSystem
 from theory.kinds import Dense, Integer, Numbers
+from theory.lu import lu_factor_ex
 from theory.starts import check_derivatives, check_eps, check_finite, check_inside
 from theory.stationary.distribution import stationary_distribution
 from theory.transforms import plain
@@ -80,7 +81,7 @@ def first_order(system: FastSlowSystem, y: Dense) -> Tensor:
     v = -(moved @ p[..., None])[..., 0]
     rate = A.detach().diagonal(dim1=-2, dim2=-1).abs().amax(-1)
     rate = torch.where(rate > 0, rate, 1.0)[..., None, None]
-    factors, pivots, info = torch.linalg.lu_factor_ex(A - rate * p[..., :, None])
+    factors, pivots, info = lu_factor_ex(A - rate * p[..., :, None])
     if bool((plain(info) != 0).any()):
         raise NumericalError(
             f"φ₁ of system {system.name!r} is not determined to working precision: the slowest rate of A is too far "

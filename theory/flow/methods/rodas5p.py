@@ -23,6 +23,7 @@ from theory.errors import Status
 from theory.flow import faces
 from theory.flow.derivatives import derivatives, jacobian, right_hand_side
 from theory.flow.problem import Problem, Solution
+from theory.lu import lu_factor_ex
 
 WHERE = "any"
 
@@ -200,7 +201,7 @@ def _step(problem: Problem, u: Tensor, eps: Tensor, h: Tensor) -> _Step:
     x, y = u[:, :n], system.held(u[:, n:])
     J = jacobian(system.A(y).detach(), x, eps, derivatives(system, x, y))
     W = torch.diag_embed((1.0 / (_GAMMA * h))[:, None].expand_as(u)) - J
-    factors, pivots, _ = torch.linalg.lu_factor_ex(W)
+    factors, pivots, _ = lu_factor_ex(W)
     k: list[Tensor] = []
     base = u
     with torch.no_grad():
