@@ -108,3 +108,15 @@ def test_the_file_keeps_what_other_runs_found(tmp_path):
         ("zen", 1, "AVX512"),
     ]
     assert all(one["commit"] and one["processor"] for one in found)
+
+
+def test_the_committed_run_is_green_on_every_emulated_processor():
+    import json
+
+    file = portable.ROOT / "benchmarks" / "results" / "portable.json"
+    found = {one["name"]: one for one in json.loads(file.read_text())["combinations"]}
+    assert list(found) == list(portable.COMBINATIONS)
+    for one in found.values():
+        assert portable.green(one) and one["failed"] == 0 and one["passed"] > 1000
+        named = {portable.LIBRARY[v] for v in one["environment"] if v in portable.LIBRARY and "THREADS" not in v}
+        assert named <= {*one["changed"], *one["no effect"]}
