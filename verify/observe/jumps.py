@@ -140,7 +140,7 @@ def observe(
 def _stream(seed: int, period: int) -> int:
     """A seed of its own for each period: noise that all periods share would move their gaps together, and no slope over
     them could be told from it. 0 stands for the exact pairs of the floor."""
-    return int(np.random.SeedSequence([seed, period]).generate_state(1, np.uint64)[0] >> 1)
+    return int(np.random.SeedSequence([seed, period]).generate_state(1, np.uint64)[0]) >> 1
 
 
 def _multinomial(mean: Tensor, samples: int, seed: int) -> Tensor:

@@ -72,7 +72,9 @@ def _one(problem: Problem, i: int, clock: float) -> tuple[np.ndarray, Status, fl
 
     def begin(now: float, u: np.ndarray, longest: float, first: float | None) -> Any:
         limits = {"first_step": first, "max_step": min(longest, problem.max_step)}
-        return LSODA(rhs, now, u, t[-1], rtol=problem.rtol, atol=problem.atol, jac=jac, **limits)
+        # Older SciPy (1.13) reads the number of its arguments off the function, where a decorator hides it
+        bare = lambda t, u: jac(t, u)  # noqa: E731
+        return LSODA(rhs, now, u, t[-1], rtol=problem.rtol, atol=problem.atol, jac=bare, **limits)
 
     solver, spent, doubt = begin(0.0, start, np.inf, problem.first_step), 0, faces.no_doubt(1)[0]
     box, tolerances = problem.box, (problem.rtol, problem.atol)
