@@ -87,6 +87,8 @@ def test_what_asks_for_a_number_or_computes_in_single_precision_is_left_to_torch
     assert captured(two_state(branching)) is None
     single = lambda x, y: y + 0.8 * (y > 0.3)  # noqa: E731  0.8 times a truth value is 0.800000012 for torch
     assert captured(dataclasses.replace(two_state(), slow=single)) is None
+    either = lambda x, y: y * ((y > 0.3) + (y > 0.5))  # noqa: E731  1 where both hold, for torch, and not 2
+    assert captured(dataclasses.replace(two_state(), slow=either)) is None
 
 
 def test_a_compiler_that_fails_is_said_once(monkeypatch):

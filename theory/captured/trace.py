@@ -73,6 +73,13 @@ class _Tracer(TorchDispatchMode):
             self.put(tensor, found)
         return found
 
+    def _check(self, out: Tensor, result: np.ndarray) -> None:
+        """Leave to torch what a dtype makes of it: single precision of 0.8 * (y > 0.3), "or" of a sum of truths."""
+        single = out.is_floating_point() and out.dtype != torch.float64
+        sum_of_truths = out.dtype == torch.bool and not all(self.graph.is_truth(entry) for entry in result.reshape(-1))
+        if (single or sum_of_truths) and is_symbolic(result):
+            raise Untraceable(f"it computes in {out.dtype}")
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = func._schema.name.removeprefix("aten::")
@@ -97,6 +104,7 @@ class _Tracer(TorchDispatchMode):
             if id(args[0]) not in self.shadows:
                 raise Untraceable("it changes a tensor of its surroundings")
             target[...] = operation(*_map(self.shadow, args), **_map(self.shadow, kwargs))
+            self._check(args[0], target)
             return out
         if operation is None:
             if all(not is_symbolic(s) for s in shadows):
@@ -104,8 +112,7 @@ class _Tracer(TorchDispatchMode):
             raise Untraceable(f"operation {name}")
         result = operation(*_map(self.shadow, args), **_map(self.shadow, kwargs))
         if isinstance(out, Tensor):
-            if out.is_floating_point() and out.dtype != torch.float64 and is_symbolic(np.asarray(result, dtype=object)):
-                raise Untraceable(f"it computes in {out.dtype}")  # as 0.8 * (y > 0.3) does
+            self._check(out, np.asarray(result, dtype=object))
             self.put(out, np.asarray(result, dtype=object))
         else:
             for one, its in zip(out, result, strict=True):
