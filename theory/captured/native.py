@@ -38,12 +38,12 @@ def compile_graph(functions: dict[str, tuple[Graph, Sequence[Any], int, int]]) -
     """Each name: (graph, outputs, stride, offset): input k of the graph is number offset + k of a point."""
     import llvmlite.binding as llvm
     import llvmlite.ir as ir
-    from numba.core import config as numba  # which sets LLVM up, and makes libm's functions known to it
+    from numba.core import config as numba_config  # which sets LLVM up, and makes libm's functions known to it
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     # for the processor that numba compiles for: NUMBA_CPU_NAME and NUMBA_CPU_FEATURES, or this one
-    config: Any = numba
+    config: Any = numba_config  # its settings are set by name, which a type checker does not see
     features = llvm.get_host_cpu_features().flatten() if config.CPU_FEATURES is None else config.CPU_FEATURES
     machine = llvm.Target.from_default_triple().create_target_machine(
         cpu=config.CPU_NAME or llvm.get_host_cpu_name(), features=features, opt=2, jit=True
